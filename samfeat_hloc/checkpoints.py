@@ -1,0 +1,143 @@
+"""Reading and writing weights: safetensors with metadata, or a torch checkpoint such as the authors' ``model_29.pt``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from samfeat_hloc.atomic import replace_file
+from samfeat_hloc.config import from_dict, to_dict
+from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.model import Architecture, SAMFeat
+
+SHIPPED_FOLDER = Path(__file__).parent / "weights"
+DEFAULT_WEIGHTS = "samfeat-photos-1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint read from disk.
+
+    Attributes:
+        state: the state dict, float32.
+        architecture: the network's switches, from the metadata; those of the release where there is none.
+        metadata: everything else the file says about itself.
+        sha256: of the file.
+    """
+
+    state: dict[str, Tensor]
+    architecture: Architecture
+    metadata: dict[str, str]
+    sha256: str
+
+    def build(self) -> SAMFeat:
+        """The network with these weights, in evaluation mode."""
+        with torch.device("cpu"):
+            model = SAMFeat(self.architecture)
+        model.load_state_dict(self.state)
+        return model.eval()
+
+
+def shipped_weights() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in SHIPPED_FOLDER.glob("*.safetensors"))
+
+
+def find_weights(name: str | Path | None) -> Path:
+    """Path of weights given by the name of a shipped checkpoint or by a file's path.
+
+    Raises:
+        InputError: neither a file nor a shipped name.
+    """
+    name = DEFAULT_WEIGHTS if name is None else name
+    shipped = SHIPPED_FOLDER / f"{name}.safetensors"
+    for path in (Path(name), shipped):
+        if path.is_file():
+            return path
+    raise InputError(
+        f"no weights called {name}; expected a checkpoint file or one of the shipped: {', '.join(shipped_weights())}"
+    )
+
+
+def load_weights(name: str | Path | None = None) -> Weights:
+    """Read a checkpoint; None reads the shipped default.
+
+    Raises:
+        InputError: no such file, no checkpoint, or the checkpoint of another network (names the keys).
+    """
+    path = find_weights(name)
+    state, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    try:
+        architecture = from_dict(Architecture, json.loads(metadata.get("architecture", "{}")))
+    except (json.JSONDecodeError, ConfigError) as error:
+        raise InputError(f"{path}: its metadata describes no architecture this version knows: {error}") from error
+    _check_keys(path, state, architecture)
+    return Weights({key: value.float() for key, value in state.items()}, architecture, metadata, file_sha256(path))
+
+
+def save_weights(path: Path | str, model: SAMFeat, metadata: dict[str, str], dtype: torch.dtype = torch.float32) -> None:
+    """Write a model as safetensors, atomically; the architecture joins the metadata."""
+    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in model.state_dict().items()}
+    metadata = {**metadata, "architecture": json.dumps(to_dict(model.architecture))}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as temporary:
+        save_file(state, temporary, metadata=metadata)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no safetensors file ({error}); download or export it again") from error
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip and runtime errors alike
+        raise InputError(f"{path} is no checkpoint that loads safely ({type(error).__name__}); expected a state dict") from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path} holds no state dict; expected a dictionary of tensors, as released or as exported")
+    return {key.removeprefix("module."): value for key, value in content.items()}, {}
+
+
+def _check_keys(path: Path, state: dict[str, Tensor], architecture: Architecture) -> None:
+    with torch.device("meta"):
+        expected = {key: tuple(value.shape) for key, value in SAMFeat(architecture).state_dict().items()}
+    missing = sorted(expected.keys() - state.keys())
+    unexpected = sorted(state.keys() - expected.keys())
+    wrong = [key for key in expected if key in state and tuple(state[key].shape) != expected[key]]
+    if missing or unexpected:
+        raise InputError(
+            f"{path} is the checkpoint of another network; missing keys: {_list(missing)}; unexpected keys: "
+            f"{_list(unexpected)}; give SAMFeat weights"
+        )
+    if wrong:
+        key = wrong[0]
+        raise InputError(
+            f"{path} is the checkpoint of another network: {key} has shape {tuple(state[key].shape)}, "
+            f"expected {expected[key]}; give SAMFeat weights"
+        )
+
+
+def _list(keys: list[str], limit: int = 6) -> str:
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return (", ".join(keys[:limit]) + more) or "none"

@@ -1,0 +1,181 @@
+"""The SAMFeat network.
+
+Arithmetic and state-dict keys are those of the released implementation (``nets/network.py``), so that the authors'
+checkpoint loads with no conversion. The only liberty is the *attention* switch of `Architecture`, which travels in the
+checkpoint's metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samfeat_hloc.errors import ConfigError, InputError
+
+MIN_SIDE = 32
+MAX_ATTENTION_PIXELS = 512 * 512
+"""Largest image area (in pixels) that pixel attention accepts: its cost grows with the square of the area."""
+
+ATTENTIONS = ("released", "rows", "pixels")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Switches of the network; stored in the checkpoint's metadata.
+
+    Attributes:
+        attention: what edge attention guidance attends over.
+            ``released``: rows, with the released code's fixed scale 1/sqrt(10000);
+            ``rows``: rows, with the scale 1/width of the map, equal to ``released`` at the 400 px the release was
+            trained at and independent of the image's width;
+            ``pixels``: every pixel to every pixel, as the paper's Fig. 6 and text describe.
+        descriptor_dim: channels of the descriptor.
+        sampling: how a pixel addresses the descriptor map. ``released``: x * 2 / (W - 1) - 1 with half-pixel corners,
+            a stretch of up to 1/8 cell towards the sides that the released weights were trained with;
+            ``exact``: the pixel's centre.
+    """
+
+    attention: Literal["released", "rows", "pixels"] = "released"
+    descriptor_dim: int = 128
+    sampling: Literal["released", "exact"] = "released"
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTIONS:
+            raise ConfigError(f"attention is {self.attention!r}; expected one of {', '.join(ATTENTIONS)}")
+        if self.sampling not in ("released", "exact"):
+            raise ConfigError(f"sampling is {self.sampling!r}; expected 'released' or 'exact'")
+
+
+class Maps(NamedTuple):
+    """What the network makes of (B, 3, H, W) images."""
+
+    logits: Tensor  # (B, 1, H, W) keypoint logits
+    descriptors: Tensor  # (B, D, H/4, W/4) not normalised
+    attention: Tensor  # (B, 1, H/4, W/4) >= 0, the weight of a descriptor
+    student: Tensor  # (B, 256, H/8, W/8) the features that learn SAM's encoder relations
+    edges: Tensor  # (B, 1, H/4, W/4) in [0, 1]
+
+
+class EdgeAttention(nn.Module):
+    """Edge attention guidance: attention computed on edge-weighted features, added to the features.
+
+    Keys of the state dict as released: ``query_conv``, ``key_conv``, ``value_conv``.
+    """
+
+    RELEASED_SCALE = 0.01
+
+    def __init__(self, channels: int, attention: str) -> None:
+        super().__init__()
+        self.query_conv = nn.Conv2d(channels, channels, kernel_size=1)
+        self.key_conv = nn.Conv2d(channels, channels, kernel_size=1)
+        self.value_conv = nn.Conv2d(channels, channels, kernel_size=1)
+        self.attention = attention
+
+    def forward(self, edge_features: Tensor, features: Tensor) -> Tensor:
+        """(B, C, h, w), (B, C, h, w) -> (B, C, h, w)."""
+        query = self.query_conv(edge_features)
+        key = self.key_conv(edge_features)
+        value = self.value_conv(edge_features)
+        if self.attention == "pixels":
+            return features + self._over_pixels(query, key, value)
+        scale = self.RELEASED_SCALE if self.attention == "released" else 1.0 / query.shape[-1]
+        weights = torch.softmax(torch.matmul(query, key.transpose(-2, -1)) * scale, dim=-1)
+        return features + torch.matmul(weights, value)
+
+    @staticmethod
+    def _over_pixels(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        height, width = query.shape[-2:]
+        if height * width * 16 > MAX_ATTENTION_PIXELS:
+            raise InputError(
+                f"pixel attention got an image of {width * 4}x{height * 4}; it accepts at most "
+                f"{MAX_ATTENTION_PIXELS} pixels (512x512); resize the image or use row attention"
+            )
+        query, key, value = (x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (query, key, value))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return attended.squeeze(1).transpose(1, 2).unflatten(2, (height, width))
+
+
+def _conv(inputs: int, outputs: int, size: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=size, padding=size // 2)
+
+
+class SAMFeat(nn.Module):
+    """Keypoint logits, descriptors, attention and edges of an image, as the released network computes them."""
+
+    def __init__(self, architecture: Architecture | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture or Architecture()
+        self.conv1a, self.conv1b = _conv(3, 64), _conv(64, 64)
+        self.conv2a, self.conv2b = _conv(64, 64), _conv(64, 64)
+        self.conv3a, self.conv3b = _conv(64, 128), _conv(128, 128)
+        self.conv4a, self.conv4b = _conv(128, 128), _conv(128, 128)
+        self.dist_conv_feat, self.dist_conv_fushion = _conv(128, 256), _conv(256, 128)  # spelling as released
+        self.heatmap1, self.heatmap2 = _conv(64, 1), _conv(64, 1)
+        self.heatmap3, self.heatmap4 = _conv(128, 1), _conv(128, 1)
+        self.fuse_weight_1 = nn.Parameter(torch.tensor([0.1]))
+        self.fuse_weight_2 = nn.Parameter(torch.tensor([0.2]))
+        self.fuse_weight_3 = nn.Parameter(torch.tensor([0.3]))
+        self.fuse_weight_4 = nn.Parameter(torch.tensor([0.4]))
+        self.scalemap = _conv(1, 1)
+        self.conv_des = _conv(384, self.architecture.descriptor_dim)
+        self.conv_det = _conv(384, 1, size=1)  # in the released checkpoint, used by nothing
+        self.conv_edg = _conv(384, 1, size=1)
+        self.egde_module = EdgeAttention(384, self.architecture.attention)  # spelling as released
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Maps:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) RGB in [-1, 1]; H, W >= 32. Sizes that are no multiple of 8 are accepted; the pooled
+                maps are then rounded down, as in the released network.
+
+        Raises:
+            InputError: the tensor has another shape, or pixel attention meets too large an image.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIDE:
+            raise InputError(
+                f"the network got a tensor of shape {tuple(images.shape)}; expected (B, 3, H, W) with H, W >= {MIN_SIDE}"
+            )
+        c1, c2, c3, c4, student = self._backbone(images)
+        features = torch.cat([_resize(c1, c3), _resize(c2, c3), c3, _resize(c4, c3)], dim=1)
+        edges = torch.sigmoid(self.conv_edg(features))
+        logits = self._detect(c1, c2, c3 * edges + c3, c4)
+        features = self.egde_module(features * edges, features)
+        attention = F.softplus(self.scalemap(features.mean(dim=1, keepdim=True)))
+        return Maps(logits, self.conv_des(features), attention, student, edges)
+
+    def _backbone(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        c1 = F.relu(self.conv1b(F.relu(self.conv1a(images))))
+        c2 = F.relu(self.conv2b(F.relu(self.conv2a(F.max_pool2d(c1, 2)))))
+        c3 = F.relu(self.conv3b(F.relu(self.conv3a(F.max_pool2d(c2, 2)))))
+        c4 = F.relu(self.conv4b(F.relu(self.conv4a(F.max_pool2d(c3, 2)))))
+        student = self.dist_conv_feat(c4)
+        return c1, c2, c3, c4 + self.dist_conv_fushion(student), student
+
+    def _detect(self, c1: Tensor, c2: Tensor, c3: Tensor, c4: Tensor) -> Tensor:
+        first = self.heatmap1(c1)
+        return (
+            first * self.fuse_weight_1
+            + _resize(self.heatmap2(c2), first) * self.fuse_weight_2
+            + _resize(self.heatmap3(c3), first) * self.fuse_weight_3
+            + _resize(self.heatmap4(c4), first) * self.fuse_weight_4
+        )
+
+
+def _resize(maps: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resize with half-pixel centres; shrinking by exactly 2 or 4 is a mean of 2x2 pixels, which is faster."""
+    (height, width), target = maps.shape[2:], tuple(like.shape[2:])
+    if (height, width) == target:
+        return maps
+    if (height, width) == (2 * target[0], 2 * target[1]):
+        return F.avg_pool2d(maps, 2)
+    if (height, width) == (4 * target[0], 4 * target[1]):
+        return F.avg_pool2d(maps[:, :, 1:, 1:], 2, stride=4)
+    return F.interpolate(maps, target, mode="bilinear", align_corners=False)

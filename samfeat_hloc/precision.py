@@ -1,0 +1,75 @@
+"""Which device and number format the network runs in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from samfeat_hloc.errors import ConfigError
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FAST_FLAGS = {"amx_bf16", "avx512_bf16"}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the dtype of the convolutions on it; results are float32 either way."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Move a model there, in the memory format that is fast there."""
+        return model.to(self.device, memory_format=torch.channels_last)
+
+    def images(self, images: Tensor) -> Tensor:
+        """Move images (B, 3, H, W) there."""
+        return images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context to run the network in."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+
+def choose_runtime(device: str | None = None, precision: Precision = "auto") -> Runtime:
+    """The fastest setting of this machine that keeps the results, or the given one.
+
+    ``auto``: float16 on CUDA, bfloat16 on CPUs with AMX or AVX512-BF16, float32 elsewhere.
+
+    Raises:
+        ConfigError: an unknown precision, or a device that is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device is {device!r}; expected cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device is {device!r} but torch sees no CUDA device; use --device cpu")
+    if precision != "auto" and precision not in DTYPES:
+        raise ConfigError(f"precision is {precision!r}; expected auto, {', '.join(DTYPES)}")
+    return Runtime(chosen, DTYPES[precision] if precision != "auto" else _fastest(chosen))
+
+
+def _fastest(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_has_fast_bfloat16() else torch.float32
+
+
+def cpu_has_fast_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    return not FAST_FLAGS.isdisjoint(flags.split())

@@ -1,0 +1,1 @@
+"""Training SAMFeat: photographs in, a checkpoint out."""
