@@ -1,0 +1,127 @@
+"""From a map of keypoint scores to keypoints: non-maximum suppression, threshold, border, top-k, sub-pixel fit.
+
+Pixels: the centre of the top-left pixel is (0, 0).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Keypoints(NamedTuple):
+    """Keypoints of one image, best first."""
+
+    points: Tensor  # (N, 2) x, y float32
+    scores: Tensor  # (N,)
+
+
+def _window_max(scores: Tensor, radius: int) -> Tensor:
+    """Maximum over the (2 r + 1)^2 window of each pixel of (B, 1, H, W)."""
+    size = 2 * radius + 1
+    rows = F.max_pool2d(scores, (1, size), stride=1, padding=(0, radius))
+    return F.max_pool2d(rows, (size, 1), stride=1, padding=(radius, 0))
+
+
+def suppress(scores: Tensor, radius: int, rounds: int | None = None) -> Tensor:
+    """Greedy non-maximum suppression in the Chebyshev distance, as the released implementation's grid does it.
+
+    Each round keeps the pixels that are the largest of their window among what is left, and removes their windows'
+    other pixels; repeated until nothing changes this equals taking pixels in the order of their score.
+
+    Args:
+        scores: (B, 1, H, W), finite.
+        radius: pixels; 0 keeps everything.
+        rounds: stop after as many rounds; None runs to the end. Two rounds find nearly all.
+
+    Returns:
+        (B, 1, H, W) bool. Pixels that equal their neighbours (a flat region) are never kept.
+    """
+    if radius == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    flat = scores <= -_window_max(-scores, 1)  # no neighbour is lower: a plateau's inside, or a pit
+    left = scores.masked_fill(flat, float("-inf"))
+    kept = torch.zeros_like(flat)
+    index = torch.arange(1, scores[0].numel() + 1, device=scores.device, dtype=torch.float64).reshape(scores[:1].shape)
+    while True:
+        peaks = (left == _window_max(left, radius)) & (left > float("-inf"))
+        last = index * peaks  # among equal neighbours only the last in raster order stays
+        peaks = peaks & (last == _window_max(last, radius))
+        kept = kept | peaks
+        covered = _window_max(peaks.to(scores.dtype), radius) > 0
+        left = left.masked_fill(covered, float("-inf"))
+        if rounds is not None:
+            rounds -= 1
+            if rounds == 0:
+                return kept
+        if not (left > float("-inf")).any():
+            return kept
+
+
+def detect(
+    scores: Tensor,
+    *,
+    radius: int,
+    threshold: float,
+    border: int,
+    max_keypoints: int,
+    rounds: int | None = 2,
+    image_sizes: Tensor | None = None,
+) -> list[Keypoints]:
+    """Keypoints of each image at whole pixels, best first.
+
+    Args:
+        scores: (B, 1, H, W) float32.
+        radius: of the non-maximum suppression, pixels.
+        threshold: scores below it are no keypoints.
+        border: keypoints nearer than this to the image's border are dropped, pixels.
+        max_keypoints: the best are kept.
+        rounds: of `suppress`.
+        image_sizes: (B, 2) width, height of the images within the map, where the map is padded at the right and bottom.
+    """
+    height, width = scores.shape[2:]
+    kept = suppress(scores, radius, rounds) & (scores >= threshold)
+    x = torch.arange(width, device=scores.device)
+    y = torch.arange(height, device=scores.device)[:, None]
+    if image_sizes is None:
+        image_sizes = torch.tensor([[width, height]], device=scores.device).expand(len(scores), 2)
+    right, bottom = image_sizes[:, 0, None, None], image_sizes[:, 1, None, None]
+    within = (x >= border) & (x < right - border) & (y >= border) & (y < bottom - border)
+    found = []
+    for mask, score in zip(kept[:, 0] & within, scores[:, 0], strict=True):
+        rows, columns = torch.nonzero(mask, as_tuple=True)
+        values = score[rows, columns]
+        order = values.argsort(descending=True, stable=True)[:max_keypoints]
+        points = torch.stack([columns[order], rows[order]], dim=-1).float()
+        found.append(Keypoints(points, values[order]))
+    return found
+
+
+def refine(logits: Tensor, points: Tensor) -> Tensor:
+    """Move keypoints to the vertex of the quadratic through the 3x3 logits around them, at most half a pixel.
+
+    Args:
+        logits: (H, W) float32.
+        points: (N, 2) whole pixels x, y at least one pixel inside.
+
+    Returns:
+        (N, 2) float32.
+    """
+    if len(points) == 0:
+        return points
+    height, width = logits.shape
+    x = points[:, 0].long().clamp(1, width - 2)
+    y = points[:, 1].long().clamp(1, height - 2)
+    centre = logits[y, x]
+    left, right, above, below = logits[y, x - 1], logits[y, x + 1], logits[y - 1, x], logits[y + 1, x]
+    dx, dy = (right - left) / 2, (below - above) / 2
+    dxx, dyy = right + left - 2 * centre, below + above - 2 * centre
+    dxy = (logits[y + 1, x + 1] + logits[y - 1, x - 1] - logits[y + 1, x - 1] - logits[y - 1, x + 1]) / 4
+    determinant = dxx * dyy - dxy * dxy
+    peaked = (determinant > 1e-6) & (dxx < 0)
+    safe = torch.where(peaked, determinant, torch.ones_like(determinant))
+    shift = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / safe[:, None]
+    return points + torch.where(peaked[:, None], shift.clamp(-0.5, 0.5), torch.zeros_like(shift))
