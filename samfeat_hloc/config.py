@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import types
 import typing
 from collections.abc import Mapping
@@ -32,6 +33,39 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
             raise ConfigError(f"{cls.__name__} has no key '{key}'; {hint}")
         checked[key] = _convert(cls, key, value, hints[key])
     return cls(**checked)  # defaults fill the rest
+
+
+def resolve(
+    kind: str, conf: str | Mapping[str, Any], modules: Mapping[str, str], overrides: Mapping[str, Any]
+) -> tuple[str, Any]:
+    """Resolve a conf given by name, as a dict with "name" and changed fields, or in hloc's form.
+
+    hloc's form is `{"model": {"name": ..., ...}, "preprocessing": {...}, "output": ...}`; the preprocessing
+    fields are fields of the conf here.
+
+    Args:
+        kind: "extractor" or "matcher", for messages.
+        conf: what the user gave.
+        modules: conf name -> module that has `CONFS`, a dict of frozen dataclasses by name.
+        overrides: fields that replace those of `conf`.
+
+    Returns:
+        the name and the dataclass.
+
+    Raises:
+        ConfigError: unknown name or key, or a bad value.
+    """
+    if isinstance(conf, str):
+        conf = {"name": conf}
+    fields = {**conf["model"], **conf.get("preprocessing", {})} if "model" in conf else dict(conf)
+    name = fields.pop("name", None)
+    if name not in modules:
+        near = difflib.get_close_matches(str(name), modules, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(modules))}"
+        raise ConfigError(f"there is no {kind} called '{name}'; {hint}")
+    base = importlib.import_module(modules[name]).CONFS[name]
+    values = {field.name: getattr(base, field.name) for field in dataclasses.fields(base) if field.init}
+    return name, from_dict(type(base), {**values, **fields, **overrides})
 
 
 def to_dict(conf: Any) -> dict[str, Any]:
@@ -83,6 +117,4 @@ def _convert(cls: type, key: str, value: Any, expected: Any) -> Any:
     elif isinstance(origin or expected, type) and isinstance(value, origin or expected):
         return value
     wanted = getattr(expected, "__name__", None) if origin is None else None
-    raise ConfigError(
-        f"{cls.__name__}.{key} is {value!r}; expected {wanted or str(expected).replace('typing.', '')}"
-    )
+    raise ConfigError(f"{cls.__name__}.{key} is {value!r}; expected {wanted or str(expected).replace('typing.', '')}")

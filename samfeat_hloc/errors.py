@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -36,6 +37,7 @@ def run_cli(main: Callable[[], object]) -> None:
     exits with 130. Anything else is a defect of the program and keeps its traceback. `SAMFEAT_DEBUG=1` keeps
     all tracebacks.
     """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if os.environ.get("SAMFEAT_DEBUG"):
         main()
         return

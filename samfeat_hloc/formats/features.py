@@ -149,9 +149,7 @@ class FeatureReader:
         self.path = Path(path)
         self._context = open_h5(self.path)
         self._file: h5py.File = self._context.__enter__()
-        self.names: list[str] = [
-            name for name in iterate_groups(self._file) if "keypoints" in self._file[name]
-        ]
+        self.names: list[str] = [name for name in iterate_groups(self._file) if "keypoints" in self._file[name]]
         self._known = frozenset(self.names)
         self.attrs: dict[str, Any] = dict(self._file.attrs.items())
         if not self.names:
@@ -188,9 +186,7 @@ class FeatureReader:
         """
         group = self._group(name)
         if "descriptors" not in group:
-            raise InputError(
-                f"{self.path}: '{name}' has keypoints but no descriptors; extract the features again"
-            )
+            raise InputError(f"{self.path}: '{name}' has keypoints but no descriptors; extract the features again")
         keypoints = np.asarray(group["keypoints"][()], np.float32).reshape(-1, 2)
         count = len(keypoints)
         descriptors = np.ascontiguousarray(group["descriptors"][()].astype(np.float32).T)
@@ -250,9 +246,7 @@ class GlobalWriter:
         """Store the (D,) descriptor of one image."""
         check_names([name], str(self._store.path))
         if descriptor.ndim != 1 or not np.isfinite(descriptor).all():
-            raise InputError(
-                f"the global descriptor of '{name}' is not a finite vector; got shape {descriptor.shape}"
-            )
+            raise InputError(f"the global descriptor of '{name}' is not a finite vector; got shape {descriptor.shape}")
         self._store.add(Record(name, {"global_descriptor": descriptor.astype(np.float32, copy=False)}))
 
     def __enter__(self) -> GlobalWriter:
@@ -287,7 +281,5 @@ def read_global_descriptors(path: Path | str, names: Iterable[str]) -> Float32Ar
             check_known(wanted, known, "request", str(path))
         rows = [np.asarray(file[name]["global_descriptor"][()], np.float32) for name in wanted]
     if len({row.shape for row in rows}) > 1:
-        raise InputError(
-            f"{path}: global descriptors have different lengths; make the file again with one codebook"
-        )
+        raise InputError(f"{path}: global descriptors have different lengths; make the file again with one codebook")
     return np.stack(rows) if rows else np.zeros((0, 0), np.float32)

@@ -75,13 +75,10 @@ class MatchWriter:
         """
         matches0 = np.asarray(matches0, np.int32)
         if matches0.shape != scores0.shape or (len(matches0) and not -1 <= matches0.min() <= matches0.max()):
-            raise InputError(
-                f"matches of '{name0}' and '{name1}' have shapes {matches0.shape}, {scores0.shape}"
-            )
+            raise InputError(f"matches of '{name0}' and '{name1}' have shapes {matches0.shape}, {scores0.shape}")
         if len(matches0) and matches0.max() >= num_keypoints1:
             raise InputError(
-                f"a match of '{name0}' and '{name1}' has index {matches0.max()}; there are {num_keypoints1} "
-                "keypoints"
+                f"a match of '{name0}' and '{name1}' has index {matches0.max()}; there are {num_keypoints1} keypoints"
             )
         arrays = {"matches0": matches0, "matching_scores0": np.asarray(scores0, np.float16)}
         attrs = {"": {"num_keypoints1": int(num_keypoints1)}}

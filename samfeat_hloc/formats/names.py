@@ -25,8 +25,7 @@ def check_names(names: Iterable[str], source: str = "image list") -> None:
             raise InputError(f"{source}: an image name is empty; every image needs a name")
         if any(character.isspace() for character in name):
             raise InputError(
-                f"{source}: the image name '{name}' has white space, and pair lists are split on it; rename "
-                "the file"
+                f"{source}: the image name '{name}' has white space, and pair lists are split on it; rename the file"
             )
         if any(part in ("", ".", "..") for part in name.split("/")):
             raise InputError(

@@ -40,8 +40,7 @@ def read_pairs(path: Path | str) -> list[Pair]:
             continue
         if len(parts) != 2:
             raise InputError(
-                f"{path}:{number}: '{line}' has {len(parts)} words; expected two image names without white "
-                "space"
+                f"{path}:{number}: '{line}' has {len(parts)} words; expected two image names without white space"
             )
         check_names(parts, f"{path}:{number}")
         if parts[0] == parts[1]:

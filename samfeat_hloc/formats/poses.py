@@ -43,9 +43,7 @@ def read_poses(path: Path | str) -> Poses:
         if pose.shape != (7,):
             raise InputError(f"{where}: {len(pose)} numbers after the name; expected 7: qw qx qy qz tx ty tz")
         if not np.isfinite(pose).all():
-            raise InputError(
-                f"{where}: the pose of '{words[0]}' is not finite; leave out images without a pose"
-            )
+            raise InputError(f"{where}: the pose of '{words[0]}' is not finite; leave out images without a pose")
         norm = float(np.linalg.norm(pose[:4]))
         if abs(norm - 1) > UNIT_TOLERANCE:
             raise InputError(f"{where}: the quaternion of '{words[0]}' has length {norm:.4f}; expected 1")
@@ -70,9 +68,7 @@ def write_poses(path: Path | str, poses: Mapping[str, npt.ArrayLike], *, basenam
     for name, values in poses.items():
         pose = np.array(values, np.float64)
         if pose.shape != (7,) or not np.isfinite(pose).all() or np.linalg.norm(pose[:4]) < 1e-9:
-            raise InputError(
-                f"the pose of '{name}' is {pose.tolist()}; expected 7 finite numbers qw qx qy qz tx ty tz"
-            )
+            raise InputError(f"the pose of '{name}' is {pose.tolist()}; expected 7 finite numbers qw qx qy qz tx ty tz")
         pose[:4] /= np.linalg.norm(pose[:4]) * (-1 if pose[0] < 0 else 1)
         written = name.rsplit("/", 1)[-1] if basename else name
         if written in lines:

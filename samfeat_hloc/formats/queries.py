@@ -62,13 +62,9 @@ def read_queries(paths: Path | str | Sequence[Path | str]) -> list[Query]:
                 continue
             query = _parse(line, f"{path}:{number}")
             if queries.setdefault(query.name, query) != query:
-                raise InputError(
-                    f"{path}:{number}: '{query.name}' is listed with two cameras; keep one of them"
-                )
+                raise InputError(f"{path}:{number}: '{query.name}' is listed with two cameras; keep one of them")
     if not queries:
-        raise InputError(
-            f"no query in {', '.join(map(str, given))}; expected lines 'NAME MODEL w h params...'"
-        )
+        raise InputError(f"no query in {', '.join(map(str, given))}; expected lines 'NAME MODEL w h params...'")
     return list(queries.values())
 
 
@@ -99,15 +95,12 @@ def _expand(path: Path) -> list[Path]:
 def _parse(line: str, where: str) -> Query:
     words = line.split()
     if len(words) < 4:
-        raise InputError(
-            f"{where}: '{line}' has no intrinsics; expected 'NAME MODEL width height params...'"
-        )
+        raise InputError(f"{where}: '{line}' has no intrinsics; expected 'NAME MODEL width height params...'")
     name, model = words[:2]
     if model not in NUM_PARAMS:
         near = nearest_name(model, NUM_PARAMS)
         raise InputError(
-            f"{where}: unknown camera model '{model}'; " + (f"did you mean {near}?" if near else "see "
-            "COLMAP's models")
+            f"{where}: unknown camera model '{model}'; " + (f"did you mean {near}?" if near else "see COLMAP's models")
         )
     try:
         width, height = int(words[2]), int(words[3])
@@ -117,8 +110,6 @@ def _parse(line: str, where: str) -> Query:
     if len(params) != NUM_PARAMS[model]:
         raise InputError(f"{where}: {model} has {NUM_PARAMS[model]} parameters; '{name}' has {len(params)}")
     if width <= 0 or height <= 0 or not all(map(math.isfinite, params)) or params[0] <= 0:
-        raise InputError(
-            f"{where}: size and focal length of '{name}' must be positive and all parameters finite"
-        )
+        raise InputError(f"{where}: size and focal length of '{name}' must be positive and all parameters finite")
     check_names([name], where)
     return Query(name, QueryCamera(model, width, height, params))

@@ -1,0 +1,1 @@
+"""Readers of public layouts, and the embedded town."""

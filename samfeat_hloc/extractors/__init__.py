@@ -1,0 +1,76 @@
+"""Local feature extractors by name. An extractor is one module with `CONFS` and `create`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from samfeat_hloc.config import resolve, to_dict
+from samfeat_hloc.formats.features import Features
+
+MODULES = {
+    "samfeat": "samfeat_hloc.extractors.samfeat",
+    "samfeat-aachen": "samfeat_hloc.extractors.samfeat",
+    "samfeat-released": "samfeat_hloc.extractors.samfeat",
+    "sift": "samfeat_hloc.extractors.sift",
+}
+"""Conf name -> its module, which has `CONFS: dict[str, conf dataclass]` and `create(name, conf) -> Extractor`."""
+
+
+class Extractor(Protocol):
+    """Turns one photograph into local features.
+
+    Attributes:
+        name: of the conf, as in `MODULES`.
+        conf: a frozen dataclass; with `weights_sha256` it determines the features.
+        weights_sha256: of the weights' file; "" for an extractor without weights.
+    """
+
+    name: str
+    conf: Any
+    weights_sha256: str
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> Features:
+        """Features of an (H, W, 3) uint8 RGB image, best score first."""
+        ...
+
+
+def get_conf(conf: str | Mapping[str, Any], **overrides: Any) -> tuple[str, Any]:
+    """Resolve a conf name, or a dict with "name" and fields that replace the named conf's.
+
+    hloc's form `{"model": {"name": ..., ...}, "preprocessing": {"resize_max": ...}, "output": ...}` is
+    accepted too.
+
+    Returns:
+        the name, and the extractor's frozen dataclass.
+
+    Raises:
+        ConfigError: unknown name or key, or a bad value.
+    """
+    return resolve("extractor", conf, MODULES, overrides)
+
+
+def get_extractor(conf: str | Mapping[str, Any], **overrides: Any) -> Extractor:
+    """Make an extractor from a conf name or dict (see `get_conf`); `overrides` replace fields.
+
+    Raises:
+        ConfigError: unknown name or key, or a bad value.
+    """
+    name, resolved = get_conf(conf, **overrides)
+    extractor: Extractor = importlib.import_module(MODULES[name]).create(name, resolved)
+    return extractor
+
+
+def extractor_signature(extractor: Extractor) -> dict[str, Any]:
+    """What features.h5 records as conf: the extractor's name and its settings, as JSON values.
+
+    Where the weights were loaded from and the device are left out: the weights' sha256 is recorded beside, and a
+    file may be continued on another machine.
+    """
+    conf = to_dict(extractor.conf)
+    left_out = {"device", "weights"} if extractor.weights_sha256 else {"device"}
+    return {"name": extractor.name, **{key: value for key, value in conf.items() if key not in left_out}}
