@@ -1,4 +1,4 @@
-"""Reading and writing weights: safetensors with metadata, or a torch checkpoint such as the authors' ``model_29.pt``."""
+"""Reading and writing weights: safetensors with metadata, or a torch checkpoint such as ``model_29.pt``."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def load_weights(name: str | Path | None = None) -> Weights:
     return Weights({key: value.float() for key, value in state.items()}, architecture, metadata, file_sha256(path))
 
 
-def save_weights(path: Path | str, model: SAMFeat, metadata: dict[str, str], dtype: torch.dtype = torch.float32) -> None:
+def save_weights(
+    path: Path | str, model: SAMFeat, metadata: dict[str, str], dtype: torch.dtype = torch.float32
+) -> None:
     """Write a model as safetensors, atomically; the architecture joins the metadata."""
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in model.state_dict().items()}
     metadata = {**metadata, "architecture": json.dumps(to_dict(model.architecture))}
@@ -93,12 +95,11 @@ def save_weights(path: Path | str, model: SAMFeat, metadata: dict[str, str], dty
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(path)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -113,7 +114,8 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors alike
-        raise InputError(f"{path} is no checkpoint that loads safely ({type(error).__name__}); expected a state dict") from error
+        kind = type(error).__name__
+        raise InputError(f"{path} is no checkpoint that loads safely ({kind}); expected a state dict") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"{path} holds no state dict; expected a dictionary of tensors, as released or as exported")
     return {key.removeprefix("module."): value for key, value in content.items()}, {}

@@ -141,7 +141,7 @@ class SAMFeat(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIDE:
             raise InputError(
-                f"the network got a tensor of shape {tuple(images.shape)}; expected (B, 3, H, W) with H, W >= {MIN_SIDE}"
+                f"the network got shape {tuple(images.shape)}; expected (B, 3, H, W) with H, W >= {MIN_SIDE}"
             )
         c1, c2, c3, c4, student = self._backbone(images)
         features = torch.cat([_resize(c1, c3), _resize(c2, c3), c3, _resize(c4, c3)], dim=1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from samfeat_hloc.errors import ConfigError
 
+Model = TypeVar("Model", bound=nn.Module)
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FAST_FLAGS = {"amx_bf16", "avx512_bf16"}
@@ -24,9 +25,11 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype
 
-    def prepare(self, model: nn.Module) -> nn.Module:
+    def prepare(self, model: Model) -> Model:
         """Move a model there, in the memory format that is fast there."""
-        return model.to(self.device, memory_format=torch.channels_last)
+        model.to(self.device)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
     def images(self, images: Tensor) -> Tensor:
         """Move images (B, 3, H, W) there."""

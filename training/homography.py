@@ -72,4 +72,3 @@ def warp(images: Tensor, image_from_crop: Tensor, size: int) -> Tensor:
     normalised = ((points * 2 + 1) / extent - 1).reshape(images.shape[0], 2 * size, 2 * size, 2)
     sampled = F.grid_sample(images, normalised, mode="bilinear", align_corners=False)
     return F.avg_pool2d(sampled, 2)
-

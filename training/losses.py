@@ -63,4 +63,3 @@ def dual_softmax_loss(
         + backward * attention_weights(attention[1], valid, attention_temperature)
     ) / 2
     return weighted.sum(dim=1).mean()
-

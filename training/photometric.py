@@ -72,7 +72,8 @@ class Photometric:
         for _ in range(3):
             centre = self._rand(batch, 2, 1, 1, 1)
             distance2 = (x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2
-            light = light + self._rand(batch, 1, 1, 1) * torch.exp(-distance2 / (0.02 + 0.15 * self._rand(batch, 1, 1, 1)))
+            reach = 0.02 + 0.15 * self._rand(batch, 1, 1, 1)
+            light = light + self._rand(batch, 1, 1, 1) * torch.exp(-distance2 / reach)
             lit = self._rand(batch, 1, 1, 1) < 0.3
             glare = glare + lit * torch.exp(-distance2 / 0.0015)
         exposure = 0.06 + 0.25 * self._rand(batch, 1, 1, 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 from samfeat_hloc.config import from_dict, to_dict
@@ -56,7 +55,6 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = Trainer(with_changes(config, options.set), choose_runtime(options.device, options.precision))
     if options.resume:
         trainer.resume()
-    Path(options.output).mkdir(parents=True, exist_ok=True)
     logging.info("weights: %s", trainer.run())
 
 

@@ -7,8 +7,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -52,6 +50,7 @@ class Trainer:
     def run(self) -> Path:
         """Train to the last step and export; returns the exported weights' path."""
         config = self.config
+        self.output.mkdir(parents=True, exist_ok=True)
         bank = PhotoBank.read(config.photos, config.max_side, self.runtime.device, config.max_photos)
         logger.info("%d photographs; step %d of %d", len(bank), self.step, config.steps)
         source = PhotoPairs(bank, config, self.generator)
@@ -81,9 +80,7 @@ class Trainer:
             group["lr"] = learning_rate(config, self.step)
         with self.runtime.autocast():
             maps = self.model(self.runtime.images(pairs.images.flatten(0, 1) * 2 - 1))
-        detector = detector_loss(
-            maps.logits.float(), pairs.keypoints.flatten(0, 1), pairs.seen.flatten(0, 1)
-        )
+        detector = detector_loss(maps.logits.float(), pairs.keypoints.flatten(0, 1), pairs.seen.flatten(0, 1))
         descriptor = self._descriptor_loss(maps.descriptors, maps.attention, pairs)
         loss = config.detector_weight * detector + config.descriptor_weight * descriptor
         if not torch.isfinite(loss):
@@ -121,7 +118,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything needed to resume, atomically."""
-        with _no_partial(self.output / "state.pt") as path:
+        self.output.mkdir(parents=True, exist_ok=True)
+        with replace_file(self.output / "state.pt") as path:
             torch.save(
                 {
                     "config": json.dumps(to_dict(self.config)),
@@ -175,10 +173,3 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     cosine = (1 + math.cos(math.pi * min(1.0, done))) / 2
     return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine
-
-
-@contextmanager
-def _no_partial(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(path) as temporary:
-        yield temporary

@@ -138,7 +138,8 @@ class SAMFeatExtractor(nn.Module):
         inner = self._inner_size(size)
         images = self.runtime.images(images.float())
         if inner != size:
-            images = F.interpolate(images, inner[::-1], mode="bilinear", align_corners=False, antialias=_shrinks(size, inner))
+            antialias = _shrinks(size, inner)
+            images = F.interpolate(images, inner[::-1], mode="bilinear", align_corners=False, antialias=antialias)
             if self.conf.fit == "resize16":
                 images = (images * 255).round() / 255  # the release resizes 8-bit images
         padding = (-inner[0] % 8, -inner[1] % 8)
