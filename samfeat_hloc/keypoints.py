@@ -110,18 +110,29 @@ def refine(logits: Tensor, points: Tensor) -> Tensor:
     Returns:
         (N, 2) float32.
     """
-    if len(points) == 0:
-        return points
     height, width = logits.shape
     x = points[:, 0].long().clamp(1, width - 2)
     y = points[:, 1].long().clamp(1, height - 2)
-    centre = logits[y, x]
-    left, right, above, below = logits[y, x - 1], logits[y, x + 1], logits[y - 1, x], logits[y + 1, x]
-    dx, dy = (right - left) / 2, (below - above) / 2
-    dxx, dyy = right + left - 2 * centre, below + above - 2 * centre
-    dxy = (logits[y + 1, x + 1] + logits[y - 1, x - 1] - logits[y + 1, x - 1] - logits[y - 1, x + 1]) / 4
+    around = torch.arange(-1, 2, device=logits.device)
+    return points + vertex_offset(logits[(y[:, None] + around)[:, :, None], (x[:, None] + around)[:, None, :]])
+
+
+def vertex_offset(windows: Tensor) -> Tensor:
+    """Offset x, y of the maximum of the quadratic through 3x3 values from their centre, at most half a pixel.
+
+    Args:
+        windows: (N, 3, 3), rows are y.
+
+    Returns:
+        (N, 2); zero where the quadratic has no maximum.
+    """
+    centre = windows[:, 1, 1]
+    dx, dy = (windows[:, 1, 2] - windows[:, 1, 0]) / 2, (windows[:, 2, 1] - windows[:, 0, 1]) / 2
+    dxx = windows[:, 1, 2] + windows[:, 1, 0] - 2 * centre
+    dyy = windows[:, 2, 1] + windows[:, 0, 1] - 2 * centre
+    dxy = (windows[:, 2, 2] + windows[:, 0, 0] - windows[:, 2, 0] - windows[:, 0, 2]) / 4
     determinant = dxx * dyy - dxy * dxy
     peaked = (determinant > 1e-6) & (dxx < 0)
     safe = torch.where(peaked, determinant, torch.ones_like(determinant))
     shift = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1) / safe[:, None]
-    return points + torch.where(peaked[:, None], shift.clamp(-0.5, 0.5), torch.zeros_like(shift))
+    return torch.where(peaked[:, None], shift.clamp(-0.5, 0.5), torch.zeros_like(shift))

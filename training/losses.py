@@ -14,11 +14,11 @@ def detector_loss(logits: Tensor, keypoints: Tensor, seen: Tensor) -> Tensor:
 
     Args:
         logits: (B, 1, H, W) float32.
-        keypoints: (B, 1, H, W) bool.
+        keypoints: (B, 1, H, W) in [0, 1].
         seen: (B, 1, H, W) bool, pixels that count.
     """
     positive = KEYPOINT_WEIGHT * keypoints * F.logsigmoid(logits)
-    negative = ~keypoints * F.logsigmoid(-logits)
+    negative = (1 - keypoints) * F.logsigmoid(-logits)
     per_image = -((positive + negative) * seen).sum(dim=(1, 2, 3)) / (seen.sum(dim=(1, 2, 3)) + 1)
     return per_image.mean()
 

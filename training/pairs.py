@@ -10,7 +10,7 @@ from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
 from training.config import TrainingConfig
-from training.corners import corner_map, look_up, repeated
+from training.corners import agree, find_corners, look_up, target_map
 from training.homography import random_homographies, random_photo_from_crop, warp
 from training.photometric import Photometric
 from training.photos import PhotoBank
@@ -25,7 +25,7 @@ class Pairs(NamedTuple):
     images: Tensor  # (2, B, 3, S, S) in [0, 1], photometrically changed
     points: Tensor  # (2, B, N, 2) pixels x, y
     valid: Tensor  # (B, N) bool: the point is seen in both crops
-    keypoints: Tensor  # (2, B, 1, S, S) bool: keypoint targets
+    keypoints: Tensor  # (2, B, 1, S, S) in [0, 1]: keypoint targets
     seen: Tensor  # (2, B, 1, S, S) bool: pixels that show the photograph and count in the detector's loss
 
 
@@ -52,12 +52,14 @@ class PhotoPairs:
             _seen(transform_points(photo_from_crop, pixels), photo_sizes, size)
             for photo_from_crop in (photo_from_first, photo_from_second)
         ]
-        corners = [corner_map(image, mask) for image, mask in zip(both, seen, strict=True)]
+        first_from_second = torch.linalg.inv(second_from_first)
+        corners = [find_corners(image, mask) for image, mask in zip(both, seen, strict=True)]
+        repeated = [
+            agree(corners[0], corners[1], second_from_first),
+            agree(corners[1], corners[0], first_from_second),
+        ]
         first_in_second = transform_points(second_from_first, pixels)
-        second_in_first = transform_points(torch.linalg.inv(second_from_first), pixels)
-        keypoints = torch.stack(
-            [repeated(corners[0], corners[1], first_in_second), repeated(corners[1], corners[0], second_in_first)]
-        )
+        second_in_first = transform_points(first_from_second, pixels)
         # A pixel the other crop does not show can be neither confirmed nor refuted as a keypoint.
         shared = torch.stack(
             [
@@ -65,8 +67,9 @@ class PhotoPairs:
                 seen[1] & (look_up(seen[0], second_in_first) > 0).reshape(seen[1].shape),
             ]
         )
-        first, valid = self._points(keypoints[0], shared[0])
+        first, valid = self._points(repeated[0].mask, shared[0])
         points = torch.stack([first, transform_points(second_from_first, first)])
+        keypoints = torch.stack([target_map(found) for found in repeated])
         images = self.photometric(torch.cat(both)).unflatten(0, (2, config.pairs))
         return Pairs(images, points, valid, keypoints, shared)
 

@@ -11,7 +11,7 @@ from training.losses import attention_weights, detector_loss, dual_softmax_loss
 
 def test_detector_loss_by_hand() -> None:
     logits = torch.tensor([[[[0.0, 2.0]]]])
-    keypoints = torch.tensor([[[[True, False]]]])
+    keypoints = torch.tensor([[[[1.0, 0.0]]]])
     seen = torch.tensor([[[[True, True]]]])
     expected = (200 * math.log(2) + math.log(1 + math.exp(2.0))) / 3
     torch.testing.assert_close(detector_loss(logits, keypoints, seen), torch.tensor(expected))
