@@ -54,19 +54,20 @@ class Trainer:
         bank = PhotoBank.read(config.photos, config.max_side, self.runtime.device, config.max_photos)
         logger.info("%d photographs; step %d of %d", len(bank), self.step, config.steps)
         source = PhotoPairs(bank, config, self.generator)
-        saved, logged, sums = time.monotonic(), time.monotonic(), dict[str, float]()
+        saved, logged, sums, count = time.monotonic(), time.monotonic(), dict[str, float](), 0
         with tqdm(total=config.steps, initial=self.step, desc="train", unit="step") as bar:
             while self.step < config.steps:
                 for name, value in self.train_step(source.draw()).items():
                     sums[name] = sums.get(name, 0.0) + value
                 bar.update()
+                count += 1
                 if self.step % config.log_every == 0:
                     now = time.monotonic()
                     self.seconds += now - logged
-                    rate = 2 * config.pairs * config.log_every / (now - logged)
-                    self._log({name: value / config.log_every for name, value in sums.items()}, rate)
-                    bar.set_postfix_str(f"loss {sums['loss'] / config.log_every:.3f}, {rate:.1f} images/s")
-                    sums, logged = {}, now
+                    rate = 2 * config.pairs * count / (now - logged)
+                    self._log({name: value / count for name, value in sums.items()}, rate)
+                    bar.set_postfix_str(f"loss {sums['loss'] / count:.3f}, {rate:.1f} images/s")
+                    sums, logged, count = {}, now, 0
                 if time.monotonic() - saved > config.checkpoint_minutes * 60:
                     self.save()
                     saved = time.monotonic()
