@@ -21,7 +21,7 @@ def read_nvm(nvm: Path, intrinsics: Path) -> pycolmap.Reconstruction:
 
     Args:
         nvm: lines ``name focal qw qx qy qz cx cy cz radial 0`` for cameras, then points with their measurements.
-        intrinsics: ``name MODEL width height params...`` for each image, which take the place of the NVM's focal lengths.
+        intrinsics: ``name MODEL width height params...`` for each image; they take the place of the NVM's focal lengths.
 
     Raises:
         InputError: a malformed file, with its line; an image without intrinsics.
@@ -46,9 +46,9 @@ def read_nvm(nvm: Path, intrinsics: Path) -> pycolmap.Reconstruction:
             number, words = next(lines)
             track = pycolmap.Track()
             for start in range(7, 7 + 4 * int(words[6]), 4):
-                image = int(words[start])
-                track.add_element(image + 1, len(observations[image]))
-                observations[image].append((float(words[start + 2]), float(words[start + 3])))
+                observer = int(words[start])
+                track.add_element(observer + 1, len(observations[observer]))
+                observations[observer].append((float(words[start + 2]), float(words[start + 3])))
             points.append((np.array(words[:3], np.float64), np.array(words[3:6], np.float64).astype(np.uint8), track))
     except StopIteration:
         raise InputError(

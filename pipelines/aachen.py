@@ -1,0 +1,68 @@
+"""Localize the queries of Aachen Day-Night, or of any folder in its layout, with SAMFeat.
+
+    python -m pipelines.aachen                          # the embedded town, rendered on the spot
+    python -m pipelines.aachen --dataset DIR            # Aachen Day-Night v1.0 or v1.1 as downloaded
+    python -m pipelines.aachen --features samfeat sift  # with RootSIFT beside it
+
+Interrupt it at any moment and run the same command again: finished work is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from pipelines.aachen_run import Options, run
+from samfeat_hloc.errors import run_cli
+from samfeat_hloc.extractors import MODULES as EXTRACTORS
+from samfeat_hloc.matchers import MODULES as MATCHERS
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """The command line's options."""
+    defaults = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.aachen", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", type=Path, help="folder in Aachen's layout; default: the embedded town")
+    parser.add_argument("--outputs", type=Path, default=defaults.outputs, help=f"default: {defaults.outputs}")
+    parser.add_argument(
+        "--num-covis", type=int, default=defaults.num_covis, help="database pairs an image (%(default)s)"
+    )
+    parser.add_argument("--num-loc", type=int, default=defaults.num_loc, help="images retrieved a query (%(default)s)")
+    parser.add_argument(
+        "--max-keypoints", type=int, default=defaults.max_keypoints, help="an image (2048 in the town, else 4096)"
+    )
+    parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
+    parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS))
+    parser.add_argument("--weights", help="shipped name or checkpoint file, for SAMFeat")
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what an earlier run finished (default); --no-resume computes everything again",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("hloc", "local-features"),
+        default=defaults.protocol,
+        help="local-features: night queries against a given pair list, as visuallocalization.net's local-feature track",
+    )
+    parser.add_argument("--pairs", type=Path, help="pair list of the local-features protocol, when not in the dataset")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the embedded town (%(default)s)")
+    parser.add_argument("--num-pictures", type=int, default=defaults.num_pictures, help="queries drawn (%(default)s)")
+    values = vars(parser.parse_args(arguments))
+    values["features"] = tuple(dict.fromkeys(values["features"]))
+    return Options(**values)
+
+
+def main() -> None:
+    """Command line."""
+    options = parse()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(options)
+
+
+if __name__ == "__main__":
+    run_cli(main)
