@@ -22,6 +22,7 @@ from samfeat_hloc.matchers import Matches
 
 CPU_BLOCK = 32 * 2**20  # similarities held at once: 128 MiB of float32
 CUDA_BLOCK = 512 * 2**20
+ROUNDING = 1e-6  # of a squared distance, relative to the squared length of the descriptors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +149,8 @@ class NearestNeighbor:
                 for top, kept in zip(tops, keep, strict=True):
                     top.add_second(start, similarity[:, top.span], kept)
             ratio, mutual = self.conf.ratio, self.conf.mutual
-            keep = [top.pass_ratio(kept, ratio, mutual) for top, kept in zip(tops, keep, strict=True)]
+            least = ROUNDING * first.norms**2
+            keep = [top.pass_ratio(kept, ratio, mutual, least) for top, kept in zip(tops, keep, strict=True)]
         if self.conf.distance is not None:
             lowest = -(self.conf.distance**2)
             keep = [kept & (top.value >= lowest) for top, kept in zip(tops, keep, strict=True)]
@@ -214,13 +216,13 @@ class _Top:
         others = similarity.scatter(1, index, torch.where(keep[rows, None], -torch.inf, self.value[rows, None]))
         self.second1 = torch.maximum(self.second1, _max_columns(others))
 
-    def pass_ratio(self, keep: torch.Tensor, ratio: float, mutual: bool) -> torch.Tensor:
-        """Narrow `keep` to d_nearest <= ratio * d_second; two second images at distance 0 are ambiguous."""
+    def pass_ratio(self, keep: torch.Tensor, ratio: float, mutual: bool, least: torch.Tensor) -> torch.Tensor:
+        """Narrow `keep` to d_nearest <= ratio * d_second; a second at distance 0 (d^2 <= least) is ambiguous."""
         nearest = (-self.value).clamp(min=0)
         seconds = [self.second0, self.second1[self.index]] if mutual else [self.second0]
         for second in seconds:
             squared = (-second).clamp(min=0)
-            keep = keep & (nearest <= ratio**2 * squared) & (squared > 0)
+            keep = keep & (nearest <= ratio**2 * squared) & (squared > least)
         return keep
 
 

@@ -1,0 +1,139 @@
+"""The fast matcher equals the plain one and kornia, for unit and attention-weighted descriptors, whole or in blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.formats.features import Features
+from samfeat_hloc.matchers import get_matcher
+from samfeat_hloc.matchers.reference import match_reference
+
+CONFS: list[dict[str, Any]] = [
+    {"name": "nn-mutual"},
+    {"name": "nn-mutual", "mutual": False},
+    {"name": "nn-ratio", "ratio": 0.8},
+    {"name": "nn-ratio", "ratio": 0.95, "mutual": False},
+    {"name": "nn-ratio", "weighting": "attention"},
+    {"name": "nn-mutual", "distance": 0.8},
+    {"name": "nn-mutual", "distance": 0.8, "weighting": "attention"},
+    {"name": "nn-attention", "ratio": 0.9, "distance": 1.2},
+    {"name": "released"},
+]
+
+
+def make(count: int, seed: int, like: Features | None = None, noise: float = 0.8) -> Features:
+    """Random descriptors; the first ones resemble those of `like`."""
+    rng = np.random.default_rng(seed)
+    descriptors = rng.normal(size=(count, 24)).astype(np.float32)
+    if like is not None:
+        shared = min(count, len(like))
+        descriptors[:shared] = like.descriptors[:shared] * 24**0.5 + noise * descriptors[:shared]
+    descriptors /= np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-9)
+    ones = np.ones(count, np.float32)
+    attention = rng.uniform(0.3, 2, count).astype(np.float32)
+    return Features(np.zeros((count, 2), np.float32), descriptors, ones, attention, (10, 10))
+
+
+FIRST = make(230, 0)
+OTHERS = [make(180, 1, FIRST), make(0, 2), make(1, 3), make(300, 4, FIRST), make(2, 5, FIRST)]
+
+
+@pytest.mark.parametrize("block", [2**20, 3000, 1], ids=["whole", "blocks", "rows"])
+@pytest.mark.parametrize("conf", CONFS, ids=str)
+def test_equals_the_reference(conf: dict[str, Any], block: int) -> None:
+    matcher: Any = get_matcher(conf)
+    matcher.block = block
+    for first in (FIRST, make(0, 9), make(1, 10)):
+        found = matcher.match_many(matcher.prepare(first), [matcher.prepare(other) for other in OTHERS])
+        for other, matches in zip(OTHERS, found, strict=True):
+            wanted = match_reference(first, other, matcher.conf)
+            np.testing.assert_array_equal(matches.matches0, wanted)
+            assert matches.matches0.dtype == np.int32
+            assert matches.num_keypoints1 == len(other)
+            used = matches.indices()
+            cosine = (first.descriptors[used[:, 0]] * other.descriptors[used[:, 1]]).sum(axis=1)
+            np.testing.assert_allclose(matches.scores0[used[:, 0]], 0.5 + 0.5 * cosine, atol=1e-4)
+            assert not matches.scores0[matches.matches0 < 0].any()
+
+
+@pytest.mark.parametrize("weighting", ["unit", "attention"])
+def test_equals_kornia(weighting: str) -> None:
+    """kornia's own distances are the reference: true L2, whatever the descriptors' lengths."""
+    kornia_feature = pytest.importorskip("kornia.feature")
+    other = OTHERS[0]
+    pick = (lambda f: f.weighted_descriptors) if weighting == "attention" else (lambda f: f.descriptors)
+    desc0, desc1 = torch.from_numpy(pick(FIRST)), torch.from_numpy(pick(other))
+    _, mutual = kornia_feature.match_mnn(desc0, desc1)
+    found = get_matcher("nn-mutual", weighting=weighting)(FIRST, other)
+    np.testing.assert_array_equal(found.indices(), mutual[mutual[:, 0].argsort()].numpy())
+    for ratio in (0.7, 0.85, 0.95):
+        _, both = kornia_feature.match_smnn(desc0, desc1, ratio)
+        found = get_matcher("nn-ratio", weighting=weighting, ratio=ratio)(FIRST, other)
+        np.testing.assert_array_equal(found.indices(), both[both[:, 0].argsort()].numpy())
+        _, one_way = kornia_feature.match_snn(desc0, desc1, ratio)
+        found = get_matcher("nn-ratio", weighting=weighting, ratio=ratio, mutual=False)(FIRST, other)
+        np.testing.assert_array_equal(found.indices(), one_way.numpy())
+    assert len(both) > 20  # the test has something to compare
+
+
+def test_attention_changes_the_match_and_dot_is_not_l2() -> None:
+    """The released rule prefers long descriptors; the true distance does not."""
+    first = Features(
+        np.zeros((1, 2), np.float32),
+        np.array([[1, 0]], np.float32),
+        np.ones(1, np.float32),
+        np.ones(1, np.float32),
+        (1, 1),
+    )
+    near, long = [0.98, 0.199], [0.8, 0.6]
+    second = Features(
+        np.zeros((2, 2), np.float32),
+        np.array([near, long], np.float32),
+        np.ones(2, np.float32),
+        np.array([1, 3], np.float32),
+        (1, 1),
+    )
+    assert get_matcher("released")(first, second).matches0[0] == 1
+    assert get_matcher("nn-attention")(first, second).matches0[0] == 0
+    assert get_matcher("nn-mutual")(first, second).matches0[0] == 0
+
+
+def test_duplicates_are_ambiguous() -> None:
+    """Two equal descriptors: one is matched, or none with a ratio test."""
+    one = make(1, 0)
+    twice = Features(*(np.repeat(getattr(one, key), 2, axis=0) for key in ("keypoints", "descriptors")),
+                     *(np.repeat(getattr(one, key), 2) for key in ("scores", "attention")), (1, 1))  # fmt: skip
+    assert len(get_matcher("nn-mutual")(twice, make(1, 0)).indices()) == 1
+    np.testing.assert_array_equal(get_matcher("nn-ratio")(twice, twice).matches0, [-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"name": "nn-mutua"}, "no matcher called 'nn-mutua'; did you mean 'nn-mutual'"),
+        ({"name": "nn-ratio", "metric": "dot"}, "need distances"),
+        ({"name": "nn-ratio", "ratio": 1.5}, "ratio is 1.5"),
+        ({"name": "nn-mutual", "ration": 0.8}, "did you mean 'ratio'"),
+    ],
+)
+def test_bad_confs(conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        get_matcher(conf)
+
+
+def test_hlocs_form() -> None:
+    conf = {"output": "matches-NN-ratio", "model": {"name": "nn-ratio", "ratio": 0.7}}
+    assert get_matcher(conf).conf.ratio == 0.7
+
+
+def test_descriptors_of_two_extractors() -> None:
+    matcher = get_matcher("nn-mutual")
+    other = Features(*(getattr(FIRST, key) for key in ("keypoints",)), FIRST.descriptors[:, :8].copy(),
+                     FIRST.scores, FIRST.attention, (1, 1))  # fmt: skip
+    with pytest.raises(InputError, match="one extractor must make both"):
+        matcher(FIRST, other)
