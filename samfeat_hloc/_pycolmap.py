@@ -1,7 +1,7 @@
 """The one module that imports pycolmap: supported versions, the half pixel, cameras, poses and model reading.
 
-Import order: the wheels of the supported range load before and after torch (`tests/test_pycolmap.py` tries both in fresh
-processes). Older ones aborted when torch came first, which is why nothing else in this package imports pycolmap itself.
+Import order: the wheels of the supported range load before and after torch (`tests/test_pycolmap.py` tries both in
+fresh processes). Older ones aborted when torch came first, so nothing else in this package imports pycolmap itself.
 """
 
 from __future__ import annotations

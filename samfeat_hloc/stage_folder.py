@@ -135,10 +135,16 @@ def _digest(stream: Any) -> str:
     return digest.hexdigest()
 
 
-def model_digest(folder: Path) -> str:
-    """sha256 over the cameras and images of a model: what a triangulation from known poses depends on."""
+def model_digest(folder: Path, *, with_points: bool = False) -> str:
+    """sha256 over the cameras and images of a model, and its points when they matter too.
+
+    Raises:
+        InputError: no model there.
+    """
+    if not is_model(folder):
+        raise InputError(f"{folder} has no COLMAP model; expected cameras, images and points3D as .bin or .txt")
     digest = hashlib.sha256()
-    for stem in ("rigs", "cameras", "frames", "images"):
+    for stem in ("rigs", "cameras", "frames", "images", *(["points3D"] if with_points else [])):
         for ext in (".bin", ".txt"):
             path = folder / f"{stem}{ext}"
             if path.is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -115,13 +116,11 @@ def main(
     if counts.verified == 0:
         raise InputError(
             f"none of the {counts.pairs} pairs has {MIN_NUM_INLIERS} matches that agree with the cameras "
-            f"({counts.matches} matches in all); check that features, matches and {reference_model} are of the same images"
+            f"({counts.matches} matches in all); check that features, matches and {reference_model} are of the "
+            "same images"
         )
-    (sfm_dir / ".triangulated.tmp").mkdir(exist_ok=True)
-    with quiet(verbose):
-        model = pycolmap.triangulate_points(
-            reference, stage.database, image_dir, sfm_dir / ".triangulated.tmp", options=options
-        )
+    with quiet(verbose), tempfile.TemporaryDirectory(dir=sfm_dir) as scratch:
+        model = pycolmap.triangulate_points(reference, stage.database, image_dir, scratch, options=options)
     if model.num_points3D() == 0:
         raise InputError(
             f"no 3D point came out of {counts.inliers} verified matches in {counts.verified} pairs; the images of each "
