@@ -13,7 +13,7 @@ from samfeat_hloc._pycolmap import from_colmap, pose_from_array, pycolmap, read_
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.poses import Pose7
 from samfeat_hloc.images import read_image
-from samfeat_hloc.localize_sfm import QueryResult
+from samfeat_hloc.localization import QueryResult
 
 
 def draw(world: World, files: Files, results: dict[str, QueryResult], count: int) -> None:

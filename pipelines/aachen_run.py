@@ -19,7 +19,7 @@ from samfeat_hloc.evaluation import Summary, format_table, summarize
 from samfeat_hloc.extractors import Extractor, get_extractor
 from samfeat_hloc.formats.poses import validate_submission
 from samfeat_hloc.layout import CONDITIONS, PAIR_LISTS
-from samfeat_hloc.localize_sfm import QueryResult
+from samfeat_hloc.localization import QueryResult
 from samfeat_hloc.match_features import DEFAULT_CACHE_MB
 from samfeat_hloc.matchers import get_matcher
 
@@ -80,7 +80,7 @@ def run(options: Options) -> dict[str, Any]:
         extractor = get_extractor(name, **overrides)
         files = Files(options.outputs / name)
         _announce(world, extractor, options, max_keypoints, pair_list)
-        found = localize(
+        localization = localize(
             world,
             extractor,
             options.matcher,
@@ -91,6 +91,7 @@ def run(options: Options) -> dict[str, Any]:
             pair_list,
             options.resume,
         )
+        found = localization.results
         validate_submission(files.poses, [query.name for query in world.queries])
         with clock("pictures"):
             draw(world, files, found, options.num_pictures)

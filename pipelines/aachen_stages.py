@@ -23,7 +23,7 @@ from samfeat_hloc.errors import InputError
 from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.pairs import read_pairs, write_pairs
-from samfeat_hloc.map import write_map
+from samfeat_hloc.localization import Localization
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def localize(
     num_loc: int,
     pair_list: Path | None,
     resume: bool = True,
-) -> dict[str, localize_sfm.QueryResult]:
+) -> Localization:
     """Run every stage; each continues what an earlier run left.
 
     Args:
@@ -133,10 +133,14 @@ def localize(
         )
     with clock("localize"):
         found = localize_sfm.main(
-            files.model, world.queries, files.pairs_query, files.features, files.matches_query, files.poses
+            files.model,
+            world.queries,
+            files.pairs_query,
+            files.features,
+            files.matches_query,
+            files.poses,
+            overwrite=overwrite,
         )
-    with clock("map"):
-        write_map(files.map, files.model, files.features, files.global_descriptors, files.codebook, matcher=matcher)
     return found
 
 

@@ -81,10 +81,7 @@ def draw_map(
         size: of the picture, pixels.
     """
     axes = _ground_axes(up)
-    cameras = np.concatenate([database, *([c] for found in estimated.values() for c, _ in found)]) @ axes.T
-    low, high = cameras.min(axis=0), cameras.max(axis=0)
-    margin = 0.35 * (high - low).max() + 1e-9
-    low, high = low - margin, high + margin
+    low, high = _extent(database @ axes.T, points @ axes.T)
     scale = (size - 1) / (high - low).max()
     canvas = np.full((*np.ceil((high - low) * scale).astype(int)[::-1] + 40, 3), 255, np.uint8)
 
@@ -100,8 +97,6 @@ def draw_map(
     canvas = (canvas * shade[..., None]).astype(np.uint8)
     for point in place(database):
         cv2.circle(canvas, _pixel(point), 3, GREY, -1, cv2.LINE_AA)
-    for point in place(truth) if len(truth) else []:
-        cv2.drawMarker(canvas, _pixel(point), DARK, cv2.MARKER_CROSS, 11, 1, cv2.LINE_AA)
     for condition, found in estimated.items():
         colour = BLUE if condition == "night" else ORANGE
         for centre, axis in found:
@@ -109,6 +104,8 @@ def draw_map(
             direction = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
             cv2.line(canvas, _pixel(start), _pixel(start + 16 * direction), colour, 1, cv2.LINE_AA)
             cv2.circle(canvas, _pixel(start), 4, colour, -1, cv2.LINE_AA)
+    for point in place(truth) if len(truth) else []:
+        cv2.drawMarker(canvas, _pixel(point), DARK, cv2.MARKER_CROSS, 11, 1, cv2.LINE_AA)
     return _legend(canvas, [("map", GREY), *((c, BLUE if c == "night" else ORANGE) for c in estimated)], len(truth) > 0)
 
 
@@ -122,6 +119,18 @@ def _legend(canvas: Image, entries: Sequence[tuple[str, tuple[int, int, int]]], 
         cv2.drawMarker(canvas, (x, y - 4), DARK, cv2.MARKER_CROSS, 11, 1, cv2.LINE_AA)
         cv2.putText(canvas, "truth", (x + 12, y), FONT, 0.5, DARK, 1, cv2.LINE_AA)
     return canvas
+
+
+def _extent(cameras: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Corners (2,), (2,) of what the map shows: the cameras, and the bulk of the points not too far from them."""
+    low, high = cameras.min(axis=0), cameras.max(axis=0)
+    reach = (high - low).max() + 1e-9
+    near = points[((points > low - reach) & (points < high + reach)).all(axis=1)]
+    if len(near):
+        low = np.minimum(low, np.percentile(near, 3, axis=0))
+        high = np.maximum(high, np.percentile(near, 97, axis=0))
+    margin = 0.08 * (high - low).max() + 1e-9
+    return low - margin, high + margin
 
 
 def _ground_axes(up: FloatArray) -> FloatArray:

@@ -210,7 +210,7 @@ class SAMFeatImages:
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"the image is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB")
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self.module.runtime.device)
+        tensor = torch.from_numpy(image.copy()).to(self.module.runtime.device)
         found = self.module(tensor.permute(2, 0, 1)[None].float() / 255)[0].to("cpu")
         return Features(
             keypoints=found.keypoints.numpy(),
