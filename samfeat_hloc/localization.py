@@ -135,8 +135,25 @@ def write_csv(path: Path, results: Sequence[QueryResult]) -> None:
     with replace_file(path) as temporary, temporary.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(
-            "name status retrieved not_in_model matches inliers log10_nfa std_rotation_deg std_translation_m time_s "
-            "qw qx qy qz tx ty tz".split()
+            [
+                "name",
+                "status",
+                "retrieved",
+                "not_in_model",
+                "matches",
+                "inliers",
+                "log10_nfa",
+                "std_rotation_deg",
+                "std_translation_m",
+                "time_s",
+                "qw",
+                "qx",
+                "qy",
+                "qz",
+                "tx",
+                "ty",
+                "tz",
+            ]
         )
         for result in results:
             estimate = result.estimate

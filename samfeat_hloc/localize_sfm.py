@@ -75,7 +75,8 @@ def main(
         num_threads: queries at once; default: one a core. It does not change the results.
 
     Returns:
-        one result a query, in the order of the list. Queries that an earlier run with the same inputs finished are read.
+        one result a query, in the order of the list. Queries that an earlier run with the same inputs finished are
+        read.
 
     Raises:
         InputError: a file is missing or does not fit the others, a query without features that was not reported as
