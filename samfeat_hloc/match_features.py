@@ -24,7 +24,7 @@ from samfeat_hloc.matchers import MODULES, Matcher, Matches, get_matcher, matche
 from samfeat_hloc.progress import progress
 
 logger = logging.getLogger(__name__)
-MAX_STACKED = 16  # second images in one matrix product; more gain nothing (measured)
+MAX_STACKED = 16  # second images given to the matcher at once, which stacks as many as its memory likes
 DEFAULT_CACHE_MB = 1024
 
 

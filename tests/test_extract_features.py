@@ -154,7 +154,7 @@ def test_keypoints_are_in_stored_pixels(tmp_path: Path) -> None:
 
 def test_other_conf_and_changed_image_are_refused(tmp_path: Path, images: Path) -> None:
     path = extract_features.main("sift", images, tmp_path)
-    with pytest.raises(InputError, match="conf.max_keypoints is 4096 there and 7 now"):
+    with pytest.raises(InputError, match=r"conf.max_keypoints is 4096 there and 7 now"):
         extract_features.main({"name": "sift", "max_keypoints": 7}, images, feature_path=path)
     Image.fromarray(texture(99, 80, 80)).save(images / "db" / "00.png")
     with pytest.raises(InputError, match=r"00.png is another file than the one whose features"):

@@ -44,11 +44,11 @@ def test_replace_file(tmp_path: Path) -> None:
         temporary.write_text("one")
         assert not path.exists()
     assert path.read_text() == "one"
-    with pytest.raises(KeyboardInterrupt), replace_file(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), replace_file(path) as temporary:  # noqa: PT012
         temporary.write_text("two")
         raise KeyboardInterrupt
     assert path.read_text() == "one"
-    assert os.listdir(path.parent) == ["x.txt"]
+    assert [p.name for p in path.parent.iterdir()] == ["x.txt"]
     umask = os.umask(0o022)
     os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask

@@ -75,7 +75,7 @@ def test_list_images(tmp_path: Path) -> None:
         path.touch()
     assert list_images(tmp_path) == ["a/1.png", "b/2.JPG"]
     (tmp_path / "a" / "with space.jpg").touch()
-    with pytest.raises(InputError, match="'a/with space.jpg' has white space"):
+    with pytest.raises(InputError, match=r"'a/with space.jpg' has white space"):
         list_images(tmp_path)
     with pytest.raises(InputError, match="has no photograph"):
         list_images(_empty(tmp_path))

@@ -119,10 +119,10 @@ def test_colliding_names_are_refused(tmp_path: Path) -> None:
 
 def test_stale_matches_are_refused(tmp_path: Path, features: Path, pairs: Path) -> None:
     path = match_features.main("nn-mutual", pairs, features)
-    with pytest.raises(InputError, match="conf.ratio is null there and 0.8 now"):
+    with pytest.raises(InputError, match=r"conf.ratio is null there and 0.8 now"):
         match_features.main({"name": "nn-ratio", "ratio": 0.8}, pairs, features, matches=path)
     write_features(features, sha="new", overwrite=True)
-    with pytest.raises(InputError, match='features.weights_sha256 is "w" there and "new" now'):
+    with pytest.raises(InputError, match=r'features.weights_sha256 is "w" there and "new" now'):
         match_features.main("nn-mutual", pairs, features)
     write_features(features, count=50, overwrite=True)
     with pytest.raises(InputError, match="had 40 and 41 keypoints when they were matched and have 50 and 51 now"):

@@ -90,9 +90,9 @@ def test_retrieval_refuses(tmp_path: Path, vectors: dict[str, np.ndarray]) -> No
     output = tmp_path / "pairs.txt"
     with pytest.raises(InputError, match="different codebooks"):
         pairs_from_retrieval.main(path, output, 4, db_descriptors=other)
-    with pytest.raises(InputError, match="no query image .* begins with night"):
+    with pytest.raises(InputError, match=r"no query image .* begins with night"):
         pairs_from_retrieval.main(path, output, 4, query_prefix="night")
-    with pytest.raises(InputError, match="'00.jpg'; the nearest .*'db/00.jpg'"):
+    with pytest.raises(InputError, match=r"'00.jpg'; the nearest .*'db/00.jpg'"):
         pairs_from_retrieval.main(path, output, 4, query_prefix="query", db_list=["00.jpg"])
     with pytest.raises(InputError, match="does not exist"):
         pairs_from_retrieval.main(tmp_path / "none.h5", output, 4)

@@ -110,9 +110,9 @@ def test_codebook_of_other_features_is_refused(tmp_path: Path, features: Path, d
         writer.add("1.jpg", make(0, 0))
     with pytest.raises(InputError, match="learnt from other features"):
         global_descriptors.main(other, output)
-    with pytest.raises(InputError, match="words=8.*wanted.*words=4"):
+    with pytest.raises(InputError, match=r"words=8.*wanted.*words=4"):
         global_descriptors.main(features, output, conf=VLADConf(words=4))
-    with pytest.raises(InputError, match="'db/none.jpg'"):
+    with pytest.raises(InputError, match=r"'db/none.jpg'"):
         global_descriptors.main(features, output, image_list=["db/none.jpg"])
 
 

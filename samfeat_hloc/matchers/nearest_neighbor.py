@@ -20,8 +20,10 @@ from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
 from samfeat_hloc.matchers import Matches
 
-CPU_BLOCK = 32 * 2**20  # similarities held at once: 128 MiB of float32
+CPU_BLOCK = 64 * 2**20  # similarities held at once: 256 MiB of float32; larger images are matched in parts
 CUDA_BLOCK = 512 * 2**20
+CPU_STACK = 6 * 2**20  # second images are stacked up to this many similarities: more leave the cache (measured)
+CUDA_STACK = 256 * 2**20
 ROUNDING = 1e-6  # of a squared distance, relative to the squared length of the descriptors
 
 
@@ -92,7 +94,9 @@ class NearestNeighbor:
         self.name = name
         self.conf = conf
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.block = CUDA_BLOCK if self.device.type == "cuda" else CPU_BLOCK
+        on_cuda = self.device.type == "cuda"
+        self.block = CUDA_BLOCK if on_cuda else CPU_BLOCK
+        self.stack = CUDA_STACK if on_cuda else CPU_STACK
 
     def __call__(self, features0: Features, features1: Features) -> Matches:
         """Match two images."""
@@ -126,11 +130,22 @@ class NearestNeighbor:
         needed = 2 if self.conf.ratio is not None else 1  # as in kornia, a ratio needs a second neighbour
         enough_first = len(first) >= (needed if self.conf.mutual else 1)
         usable = [other for other in others if enough_first and len(other) >= needed]
-        found = iter(self._match(first, usable) if usable else [])
+        found = (matches for stacked in self._stacks(first, usable) for matches in self._match(first, stacked))
         return [
             next(found) if enough_first and len(other) >= needed else _no_matches(len(first), len(other))
             for other in others
         ]
+
+    def _stacks(self, first: Prepared, others: Sequence[Prepared]) -> Iterator[list[Prepared]]:
+        """Split the second images into groups of at most `stack` similarities, at least one image each."""
+        stacked: list[Prepared] = []
+        for other in others:
+            if stacked and len(first) * (sum(map(len, stacked)) + len(other)) > self.stack:
+                yield stacked
+                stacked = []
+            stacked.append(other)
+        if stacked:
+            yield stacked
 
     def _match(self, first: Prepared, others: Sequence[Prepared]) -> list[Matches]:
         right = others[0].right if len(others) == 1 else torch.cat([other.right for other in others])

@@ -93,19 +93,19 @@ def test_other_weights_are_refused_and_named(tmp_path: Path) -> None:
     write(path, {"1.jpg": 1})
     with pytest.raises(InputError, match=r'weights_sha256 is "sha" there and "new" now.*--overwrite'):
         FeatureWriter(path, CONF, "new")
-    with pytest.raises(InputError, match="conf.max_keypoints is 10 there and 20 now"):
+    with pytest.raises(InputError, match=r"conf.max_keypoints is 10 there and 20 now"):
         FeatureWriter(path, {**CONF, "max_keypoints": 20}, "sha")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_unfinished_journal_of_other_settings_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
-    with pytest.raises(KeyboardInterrupt), FeatureWriter(path, CONF, "sha") as writer:
+    with pytest.raises(KeyboardInterrupt), FeatureWriter(path, CONF, "sha") as writer:  # noqa: PT012
         writer.add("1.jpg", make_features(3))
         raise KeyboardInterrupt
     with pytest.raises(InputError, match=r"not finished: 1 items are in f.h5.journal"):
         FeatureReader(path)
-    with pytest.raises(InputError, match="f.h5.journal was made with other settings"):
+    with pytest.raises(InputError, match=r"f.h5.journal was made with other settings"):
         FeatureWriter(path, CONF, "new")
     with FeatureWriter(path, CONF, "sha") as writer:
         assert writer.done == {"1.jpg"}
@@ -115,7 +115,7 @@ def test_unfinished_journal_of_other_settings_is_refused(tmp_path: Path) -> None
 def test_overwrite_replaces_at_the_end_and_resumes(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
     write(path, {"old.jpg": 1})
-    with pytest.raises(KeyboardInterrupt), FeatureWriter(path, CONF, "new", overwrite=True) as writer:
+    with pytest.raises(KeyboardInterrupt), FeatureWriter(path, CONF, "new", overwrite=True) as writer:  # noqa: PT012
         writer.add("1.jpg", make_features(3))
         raise KeyboardInterrupt
     assert list_groups(path) == ["old.jpg"]  # nothing is lost until the new file is whole
@@ -141,7 +141,7 @@ def test_growing_a_file(tmp_path: Path) -> None:
 def test_killed_between_replacing_and_removing_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "f.h5"
     write(path, {"1.jpg": 4})
-    with pytest.raises(KeyboardInterrupt), FeatureWriter(path, CONF, "sha") as writer:
+    with pytest.raises(KeyboardInterrupt), FeatureWriter(path, CONF, "sha") as writer:  # noqa: PT012
         writer.add("2.jpg", make_features(3))
         raise KeyboardInterrupt
     kept = journal_path(path).read_bytes()
@@ -169,7 +169,7 @@ def test_not_finite_is_refused(tmp_path: Path) -> None:
     bad = make_features(3)
     bad.descriptors[1, 1] = np.nan
     with (
-        pytest.raises(InputError, match="descriptors of '1.jpg' are not all finite"),
+        pytest.raises(InputError, match=r"descriptors of '1.jpg' are not all finite"),
         FeatureWriter(tmp_path / "f.h5", CONF) as w,
     ):
         w.add("1.jpg", bad)
@@ -197,7 +197,7 @@ def test_matches_come_back_in_either_order(tmp_path: Path) -> None:
         np.testing.assert_allclose(back_scores, [0.5, 1, 0.25])
         assert reader.sizes("q/2.jpg", "db/1.jpg") == (50_000, 5)
         assert reader.read("db/1.jpg", "q/3.jpg")[0].shape == (0, 2)
-        with pytest.raises(InputError, match="no matches of 'db/1.jpg' and 'q/4.jpg'; the nearest"):
+        with pytest.raises(InputError, match=r"no matches of 'db/1.jpg' and 'q/4.jpg'; the nearest"):
             reader.read("db/1.jpg", "q/4.jpg")
     with h5py.File(path) as file:  # hloc's layout
         assert file["db-1.jpg/q-2.jpg/matches0"].dtype == np.int32
@@ -225,5 +225,5 @@ def test_global_descriptors(tmp_path: Path) -> None:
             writer.add(f"db/{number}.jpg", vectors[number])
     assert list_global_names(path) == ["db/0.jpg", "db/1.jpg", "db/2.jpg"]
     np.testing.assert_array_equal(read_global_descriptors(path, ["db/2.jpg", "db/0.jpg"]), vectors[[2, 0]])
-    with pytest.raises(InputError, match="nearest name to '2.jpg' there is 'db/2.jpg'"):
+    with pytest.raises(InputError, match=r"nearest name to '2.jpg' there is 'db/2.jpg'"):
         read_global_descriptors(path, ["2.jpg"])

@@ -38,7 +38,7 @@ def test_bad_pair_lists(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_pair_list_cannot_hold_white_space(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'a b.jpg' has white space"):
+    with pytest.raises(InputError, match=r"'a b.jpg' has white space"):
         write_pairs(tmp_path / "p.txt", [("a b.jpg", "c.jpg")])
     assert not (tmp_path / "p.txt").exists()
 
@@ -46,7 +46,7 @@ def test_pair_list_cannot_hold_white_space(tmp_path: Path) -> None:
 def test_colliding_keys() -> None:
     assert pair_key("db/1.jpg", "q/2.jpg") == "db-1.jpg/q-2.jpg"
     check_pair_keys([("db/1.jpg", "q/2.jpg"), ("q/2.jpg", "db/1.jpg")])
-    with pytest.raises(InputError, match="'db/1.jpg' and 'db-1.jpg' have one key"):
+    with pytest.raises(InputError, match=r"'db/1.jpg' and 'db-1.jpg' have one key"):
         check_pair_keys([("db/1.jpg", "q/2.jpg"), ("db-1.jpg", "q/3.jpg")])
 
 
@@ -86,7 +86,7 @@ def test_submission(tmp_path: Path) -> None:
     pose = np.array([1, 0, 0, 0, 1, 2, 3.0])
     write_poses(path, {"query/night/a.jpg": pose}, basename=True)
     assert validate_submission(path, ["query/night/a.jpg", "query/day/b.jpg"]) == 1
-    with pytest.raises(InputError, match="'a.jpg' is not a query"):
+    with pytest.raises(InputError, match=r"'a.jpg' is not a query"):
         validate_submission(path, ["query/day/b.jpg"])
     path.write_text(f"night/a.jpg {POSE}\n")
     with pytest.raises(InputError, match="base names only"):

@@ -47,7 +47,7 @@ OTHERS = [make(180, 1, FIRST), make(0, 2), make(1, 3), make(300, 4, FIRST), make
 @pytest.mark.parametrize("conf", CONFS, ids=str)
 def test_equals_the_reference(conf: dict[str, Any], block: int) -> None:
     matcher: Any = get_matcher(conf)
-    matcher.block = block
+    matcher.block, matcher.stack = block, 4 * block
     for first in (FIRST, make(0, 9), make(1, 10)):
         found = matcher.match_many(matcher.prepare(first), [matcher.prepare(other) for other in OTHERS])
         for other, matches in zip(OTHERS, found, strict=True):
