@@ -1,0 +1,100 @@
+"""Write a town as a dataset in the layout of Aachen Day-Night, as it is downloaded."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+
+from .camera import Camera
+from .placement import Shot, place_shots
+from .reference import build_model, write_colmap, write_nvm
+from .render import Town, View, build_town, render_view
+
+VERSIONS = ("v1.1", "v1.0")
+JPEG_QUALITY = 93
+
+
+def write_town(output: Path | str, seed: int = 0, version: str = "v1.1", database: int = 64, day: int = 20, night: int = 20,
+               threads: int = 2) -> Path:
+    """Render the town of a seed into output and return it.
+
+    Images go to images_upright, query lists to queries, the reference model to 3D-models, query poses to ground_truth.txt
+    (name qw qx qy qz tx ty tz, cam_from_world, metres). The same arguments give the same bytes. Raises ValueError for a
+    version other than "v1.1" and "v1.0", and placement.NoPlaceError where a town has no room for so many cameras.
+    """
+    if version not in VERSIONS:
+        raise ValueError(f"version is {version!r}; the town is written as one of {', '.join(VERSIONS)}")
+    with _single_threaded_opencv():
+        return _write(Path(output), seed, version, database, day, night, threads)
+
+
+@contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """The threads here are enough: OpenCV's own would only wait for each other."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _write(output: Path, seed: int, version: str, database: int, day: int, night: int, threads: int) -> Path:
+    town = build_town(seed)
+    database_shots, day_shots, night_shots = place_shots(town, database, day, night)
+    views = list(_take(town, database_shots, output / "images_upright", threads, True))
+    list(_take(town, day_shots + night_shots, output / "images_upright", threads, False))
+    queries = output / "queries"
+    queries.mkdir(parents=True, exist_ok=True)
+    _write_intrinsics(queries / "day_time_queries_with_intrinsics.txt", day_shots)
+    _write_intrinsics(queries / "night_time_queries_with_intrinsics.txt", night_shots)
+    _write_poses(output / "ground_truth.txt", day_shots + night_shots)
+    model = build_model(database_shots, [v for v in views if v is not None])
+    if version == "v1.1":
+        write_colmap(model, database_shots, output / "3D-models" / "aachen_v_1_1")
+    else:
+        (output / "3D-models").mkdir(parents=True, exist_ok=True)
+        write_nvm(model, database_shots, output / "3D-models" / "aachen_cvpr2018_db.nvm")
+        _write_intrinsics(output / "3D-models" / "database_intrinsics.txt", database_shots)
+    return output
+
+
+def _take(town: Town, shots: list[Shot], folder: Path, threads: int, keep: bool) -> Iterator[View | None]:
+    """Render and write shots in order; keep gives the views back."""
+    for name in sorted({str((folder / s.name).parent) for s in shots}):
+        Path(name).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(threads) as pool:
+        for shot, view in zip(shots, pool.map(lambda shot: _photograph(town, shot), shots), strict=True):
+            (folder / shot.name).write_bytes(_jpeg(shot, view))
+            yield view if keep else None
+
+
+def _photograph(town: Town, shot: Shot) -> View:
+    return render_view(town, shot.camera, shot.cam_from_world, shot.night, shot.seed, shot.sunshine)
+
+
+def _jpeg(shot: Shot, view: View) -> bytes:
+    quality = JPEG_QUALITY - 3 if shot.night else JPEG_QUALITY
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(view.image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise OSError(f"{shot.name}: OpenCV could not encode the image as JPEG")
+    return bytes(data.tobytes())
+
+
+def _write_intrinsics(path: Path, shots: list[Shot]) -> None:
+    path.write_text("".join(f"{s.name} {_intrinsics(s.camera)}\n" for s in shots), encoding="utf-8")
+
+
+def _intrinsics(camera: Camera) -> str:
+    cx, cy = camera.centre
+    return f"SIMPLE_RADIAL {camera.width} {camera.height} {camera.focal:g} {cx:g} {cy:g} 0"
+
+
+def _write_poses(path: Path, shots: list[Shot]) -> None:
+    lines = ["# name qw qx qy qz tx ty tz (cam_from_world, metres)"]
+    for shot in shots:
+        numbers = [*shot.cam_from_world.quaternion, *shot.cam_from_world.translation]
+        lines.append(f"{shot.name} " + " ".join(f"{x:.12g}" for x in numbers))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
