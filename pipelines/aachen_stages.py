@@ -24,6 +24,7 @@ from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.pairs import read_pairs, write_pairs
 from samfeat_hloc.localization import Localization
+from samfeat_hloc.map import write_map
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,16 @@ def localize(
             files.features,
             files.matches_query,
             files.poses,
+            overwrite=overwrite,
+        )
+    with clock("map"):
+        write_map(
+            files.map,
+            files.model,
+            files.features,
+            files.global_descriptors,
+            files.codebook,
+            matcher,
             overwrite=overwrite,
         )
     return found
