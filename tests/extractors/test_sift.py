@@ -31,9 +31,8 @@ def test_top_left_pixel_centre_is_the_origin(sigma: float) -> None:
     assert distance.min() < 0.06
 
 
-@pytest.mark.parametrize("size", [(160, 200), (133, 67)])
-def test_resize_max_keeps_the_convention(size: tuple[int, int]) -> None:
-    image = cv2.resize(blob(48.3, 47.6, 6), (192, 192), interpolation=cv2.INTER_LINEAR)
+def test_resize_max_keeps_the_convention() -> None:
+    image = np.asarray(cv2.resize(blob(48.3, 47.6, 6), (192, 192), interpolation=cv2.INTER_LINEAR), np.uint8)
     features = get_extractor("sift", resize_max=96)(image)
     distance = np.linalg.norm(features.keypoints - (np.array([48.3, 47.6]) + 0.5) * 2 + 0.5, axis=1)
     assert distance.min() < 0.15

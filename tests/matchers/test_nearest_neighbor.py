@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,8 @@ def test_attention_changes_the_match_and_dot_is_not_l2() -> None:
 def test_duplicates_are_ambiguous() -> None:
     """Two equal descriptors: one is matched, or none with a ratio test."""
     one = make(1, 0)
-    twice = Features(*(np.repeat(getattr(one, key), 2, axis=0) for key in ("keypoints", "descriptors")),
-                     *(np.repeat(getattr(one, key), 2) for key in ("scores", "attention")), (1, 1))  # fmt: skip
+    two = np.ones(2, np.float32)
+    twice = Features(np.zeros((2, 2), np.float32), np.repeat(one.descriptors, 2, axis=0), two, two, (1, 1))
     assert len(get_matcher("nn-mutual")(twice, make(1, 0)).indices()) == 1
     np.testing.assert_array_equal(get_matcher("nn-ratio")(twice, twice).matches0, [-1, -1])
 
@@ -133,7 +134,6 @@ def test_hlocs_form() -> None:
 
 def test_descriptors_of_two_extractors() -> None:
     matcher = get_matcher("nn-mutual")
-    other = Features(*(getattr(FIRST, key) for key in ("keypoints",)), FIRST.descriptors[:, :8].copy(),
-                     FIRST.scores, FIRST.attention, (1, 1))  # fmt: skip
+    other = replace(FIRST, descriptors=FIRST.descriptors[:, :8].copy())
     with pytest.raises(InputError, match="one extractor must make both"):
         matcher(FIRST, other)
