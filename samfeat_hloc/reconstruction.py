@@ -26,7 +26,7 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.options import mapper_options_from, parse_options
-from samfeat_hloc.stage_folder import StageFolder, file_digest
+from samfeat_hloc.stage_folder import StageFolder, file_digest, remove_database
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
 
@@ -113,8 +113,7 @@ def main(
         if stage.finished:
             logger.info("%s is finished: %s", sfm_dir, stage.statistics)
             return read_model(sfm_dir)
-        if not stage.database.exists():
-            _import_images(stage.partial_database, image_dir, names, mode, image_options, feature_reader)
+        _import_images(stage.database, image_dir, names, mode, image_options, feature_reader)
         counts = _fill_database(
             stage, pair_list, feature_reader, match_reader, min_match_score, skip_geometric_verification
         )
@@ -161,7 +160,7 @@ def _import_images(
             )
         if complete:
             return
-        path.unlink()
+        remove_database(path)
     reader_options = pycolmap.ImageReaderOptions()
     for key, value in (image_options or {}).items():
         if key not in reader_options.todict():
@@ -204,9 +203,8 @@ def _fill_database(
     min_match_score: float | None,
     skip_verification: bool,
 ) -> PairCounts:
-    """Write or go on writing verified pairs, and rename the database when all are in it."""
-    path = stage.database if stage.database.exists() else stage.partial_database
-    with pycolmap.Database.open(path) as database:
+    """Write or go on writing verified pairs."""
+    with pycolmap.Database.open(stage.database) as database:
         images = {image.name: image for image in database.read_all_images()}
         cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
 
@@ -224,7 +222,6 @@ def _fill_database(
             view,
             (lambda _view0, _view1, found: accept_all(found)) if skip_verification else estimate_geometry,
         )
-    path.replace(stage.database)
     return counts
 
 

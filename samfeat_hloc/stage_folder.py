@@ -15,7 +15,6 @@ from samfeat_hloc.errors import InputError
 
 RECORD_NAME = "stage.json"
 DATABASE_NAME = "database.db"
-PARTIAL_DATABASE_NAME = "database.partial.db"
 FORMAT_VERSION = 1
 
 
@@ -53,13 +52,10 @@ class StageFolder:
 
     @property
     def database(self) -> Path:
-        """The finished database."""
+        """The COLMAP database. It is filled in place: SQLite's transactions survive a kill, and a database that was
+        renamed would leave its write-ahead log behind under the old name, with what a killed process wrote last.
+        """
         return self.folder / DATABASE_NAME
-
-    @property
-    def partial_database(self) -> Path:
-        """The database while it is being filled."""
-        return self.folder / PARTIAL_DATABASE_NAME
 
     def finish(self, model: pycolmap.Reconstruction, statistics: Mapping[str, Any]) -> None:
         """Write the model into the folder and mark it finished.
@@ -105,9 +101,7 @@ class StageFolder:
         for stem in ("cameras", "images", "points3D", "rigs", "frames"):
             for ext in (".bin", ".txt"):
                 (self.folder / f"{stem}{ext}").unlink(missing_ok=True)
-        for name in (DATABASE_NAME, PARTIAL_DATABASE_NAME):
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                (self.folder / (name + suffix)).unlink(missing_ok=True)
+        remove_database(self.database)
         for name in (".model.tmp", "models", "snapshots"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
@@ -119,6 +113,12 @@ class StageFolder:
         keys = sorted(key for key in old.keys() | self.signature.keys() if old.get(key) != self.signature.get(key))
         state = "a finished model" if found.get("finished") else "an unfinished model"
         return f"{self.folder} holds {state} made from other inputs (different: {', '.join(keys)}); {advice}"
+
+
+def remove_database(path: Path) -> None:
+    """Delete a COLMAP database with its logs."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:

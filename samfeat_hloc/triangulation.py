@@ -160,8 +160,7 @@ def _fill_database(
     min_match_score: float | None,
     verification: str,
 ) -> PairCounts:
-    """Write or go on writing the database, and rename it when all pairs are in it."""
-    path = stage.database if stage.database.exists() else stage.partial_database
+    """Write or go on writing the database."""
 
     @lru_cache(maxsize=VIEWS_IN_MEMORY)
     def view(name: str) -> View:
@@ -175,13 +174,12 @@ def _fill_database(
         "estimate": estimate_geometry,
         "poses": verify_known_poses,
     }[verification]
-    with pycolmap.Database.open(path) as database:
+    with pycolmap.Database.open(stage.database) as database:
         if database.num_images() == 0:
             with pycolmap.DatabaseTransaction(database):
                 write_images(database, reference)
                 write_keypoints(database, image_ids, features)
         counts = write_verified_pairs(database, image_ids, pairs, matches, min_match_score, view, verify)
-    path.replace(stage.database)
     return counts
 
 
