@@ -25,7 +25,7 @@ from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.formats.pairs import Pair, write_pairs
 
 logger = logging.getLogger(__name__)
-BLOCK = 2048  # images; two blocks of 8192-d descriptors are 128 MiB
+BLOCK = 1024  # images; two blocks of 32768-d descriptors are 256 MiB
 Float32Array = npt.NDArray[np.float32]
 PathLike = Path | str
 

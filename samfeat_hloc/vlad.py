@@ -35,7 +35,8 @@ class VLADConf:
     """Settings of the global descriptor.
 
     Attributes:
-        words: visual words of the codebook; fewer when the map has too few descriptors.
+        words: visual words of the codebook; fewer when the map has too few descriptors. More find darkened queries
+            better, at 4 * words * D bytes an image; beyond 256 the gain is small (see benchmarks/retrieval.py).
         max_keypoints: best local features used of an image.
         power: exponent of the signed power normalisation; 1 for none.
         unit_residuals: every residual has unit length before it is summed.
@@ -44,7 +45,7 @@ class VLADConf:
         seed: of sampling and k-means.
     """
 
-    words: int = 64
+    words: int = 256
     max_keypoints: int = 2048
     power: float = 0.5
     unit_residuals: bool = True
