@@ -76,8 +76,9 @@ def pose_covariance(
 
     The true pose is exp(rotation) R, translation + t. pycolmap's own (`return_covariance`) has half the rotation angle
     in its first block, the tangent of its quaternion, and takes every residual for one of 1 px. This one is in
-    radians and takes the scale from the residuals: the M-estimator's variance (Huber 1981, 7.6) b / a^2 (J^T J)^-1,
-    with a the mean curvature of the loss and b the mean square of its gradient. The 3D points count as exact.
+    radians and takes the scale from the residuals: the M-estimator's variance K^2 b / a^2 (J^T J)^-1 (Huber 1981,
+    7.6), with a the loss's mean curvature, b the mean square of its gradient and K a correction for few points. The
+    3D points count as exact.
     `tests/test_pose_evidence.py` holds it against a Monte-Carlo experiment.
 
     Args:
@@ -93,11 +94,14 @@ def pose_covariance(
     if len(points2D) < MIN_POINTS:
         return None
     in_camera = cam_from_world * points3D
-    squared = np.sum((np.asarray(camera.img_from_cam(in_camera)) - points2D) ** 2, axis=1)
-    weight = 1 / (1 + squared / loss_scale**2)
-    curvature = float(np.mean(weight**2))
-    gradient = float(np.mean(weight**2 * squared)) / 2
-    freedom = 2 * len(squared) / max(2 * len(squared) - 6, 1)
+    residuals = np.asarray(camera.img_from_cam(in_camera)) - points2D
+    weight = 1 / (1 + np.sum(residuals**2, axis=1, keepdims=True) / loss_scale**2)
+    curvatures = weight - 2 * weight**2 * (residuals / loss_scale) ** 2  # along each axis
+    curvature = float(curvatures.mean())
+    if curvature <= 0:
+        return None
+    gradient = float(np.sum((weight * residuals) ** 2)) / max(residuals.size - 6, 1)
+    correction = 1 + 6 / residuals.size * float(curvatures.var()) / curvature**2
     jacobian = projection_jacobian(cam_from_world, in_camera, camera).reshape(-1, 6)
     normal = jacobian.T @ jacobian
     scale = np.sqrt(np.diag(normal))
@@ -107,7 +111,7 @@ def pose_covariance(
     if np.linalg.cond(normalised) > 1e12:
         return None
     inverse: FloatArray = np.linalg.inv(normalised) / np.outer(scale, scale)
-    return freedom * gradient / curvature**2 * (inverse + inverse.T) / 2
+    return correction**2 * gradient / curvature**2 * (inverse + inverse.T) / 2
 
 
 def projection_jacobian(

@@ -37,7 +37,9 @@ def test_installed_version_is_supported() -> None:
     check_version(pycolmap.__version__)
 
 
-@pytest.mark.parametrize("first, second", [("torch", "samfeat_hloc._pycolmap"), ("samfeat_hloc._pycolmap", "torch")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("torch", "samfeat_hloc._pycolmap"), ("samfeat_hloc._pycolmap", "torch")]
+)
 def test_torch_and_pycolmap_load_in_either_order(first: str, second: str) -> None:
     script = f"import {first}, {second}, torch; print(torch.ones(2).sum().item())"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=280)
@@ -67,7 +69,7 @@ def test_camera_from_query_and_from_dict() -> None:
 
 
 @pytest.mark.parametrize(
-    "camera, message",
+    ("camera", "message"),
     [
         ({"model": "PINHOLE", "width": 64, "height": 48}, "has no params"),
         ({"model": "PINHOL", "width": 64, "height": 48, "params": [1, 1, 1, 1]}, "is not valid"),

@@ -61,7 +61,7 @@ def test_wrong_matches_are_left_out() -> None:
     assert len(kept) < 120
 
 
-@pytest.mark.parametrize("shift, inliers", [(0.0, 200), (9.0, 0)])
+@pytest.mark.parametrize(("shift", "inliers"), [(0.0, 200), (9.0, 0)])
 def test_one_camera_centre_is_verified_by_transfer(shift: float, inliers: int) -> None:
     points = make_points(200, np.random.default_rng(0))
     turned = pycolmap.Rigid3d(pycolmap.Rotation3d(np.array([0.0, 0.05, 0.0])), np.zeros(3))

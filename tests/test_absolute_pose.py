@@ -1,0 +1,92 @@
+"""The localization core: right poses among many wrong matches, and a clear no when there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from samfeat_hloc._pycolmap import FloatArray, IntArray, pose_to_array, pycolmap
+from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, gather, localize_from_matches
+from samfeat_hloc.evaluation import pose_errors
+from samfeat_hloc.scene import Scene
+from tests.world import CAMERA, HEIGHT, WIDTH, look_at, make_points
+
+POSE = look_at([1.0, 0.4, 0.5], [0.2, 0.1, 8])
+
+
+def make_scene(points: FloatArray) -> tuple[Scene, IntArray]:
+    model = pycolmap.Reconstruction()
+    ids = [model.add_point3D(xyz, pycolmap.Track(), np.zeros(3, np.uint8)) for xyz in points]
+    return Scene(model), np.array(ids)
+
+
+def problem(good: int, wrong: int, seed: int = 0, images: int = 5, votes: int = 2) -> PoseEstimate:
+    """Localize a query with `good` right correspondences seen by `votes` of `images`, `wrong` random ones by one."""
+    rng = np.random.default_rng(seed)
+    points = make_points(1500, rng)
+    xy = np.asarray(CAMERA.img_from_cam(POSE * points))
+    inside = np.flatnonzero(((xy > 0) & (xy < [WIDTH, HEIGHT])).all(axis=1) & ((POSE * points)[:, 2] > 0))
+    chosen = inside[:good]
+    assert len(chosen) == good
+    scene, ids = make_scene(points)
+    seen, clutter = xy[chosen] + rng.normal(0, 0.5, (good, 2)), rng.uniform(0, [WIDTH, HEIGHT], (wrong, 2))
+    keypoints = np.concatenate([seen, clutter])
+    matched = []
+    for image in range(images):
+        right = np.array([i for i in range(good) if (image - i) % images < votes], np.int64)
+        false = np.arange(good + image, good + wrong, images)
+        index = np.concatenate([right, false])
+        observed = np.concatenate([ids[chosen[right]], rng.choice(ids, len(false))])
+        matched.append((np.column_stack([index, np.arange(len(index))]), observed))
+    return localize_from_matches(keypoints, matched, scene, CAMERA, PoseOptions())
+
+
+@pytest.mark.parametrize(("good", "wrong", "votes"), [(200, 100, 2), (60, 1500, 2), (40, 400, 1)])
+def test_pose_among_wrong_matches(good: int, wrong: int, votes: int) -> None:
+    found = problem(good, wrong, votes=votes)
+    assert found.status == "localized" and found.pose is not None and found.covariance is not None
+    t_m, r_deg = pose_errors(found.pose, pose_to_array(POSE))
+    assert t_m < 0.05 and r_deg < 0.3
+    assert t_m < 5 * np.sqrt(np.trace(found.covariance[3:, 3:]))
+    assert found.num_inliers >= 0.9 * good
+    assert found.num_matches == good * votes + wrong
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_matches_are_never_a_localization(seed: int) -> None:
+    found = problem(0, 1200, seed)
+    assert found.status == "not verified"
+    assert found.pose is None and found.covariance is None
+
+
+def test_scene_shrunk_into_a_cluster_of_keypoints_is_not_a_localization() -> None:
+    """hloc reports such poses: a camera far away sees all points in one place, where the query has many keypoints."""
+    rng = np.random.default_rng(0)
+    scene, ids = make_scene(make_points(300, rng))
+    keypoints = np.array([320, 240]) + rng.normal(0, 3, (200, 2))
+    matched = [(np.column_stack([np.arange(200), np.arange(200)]), rng.choice(ids, 200)) for _ in range(5)]
+    assert localize_from_matches(keypoints, matched, scene, CAMERA, PoseOptions()).status == "not verified"
+
+
+@pytest.mark.parametrize(("good", "wrong"), [(0, 0), (3, 0), (11, 0)])
+def test_too_few_matches(good: int, wrong: int) -> None:
+    found = problem(good, wrong)
+    assert found.status == "too few matches" and found.pose is None
+
+
+def test_the_same_result_every_time() -> None:
+    first, second = problem(60, 800), problem(60, 800)
+    assert first.pose is not None and second.pose is not None
+    np.testing.assert_array_equal(first.pose, second.pose)
+    np.testing.assert_array_equal(first.covariance, second.covariance)
+
+
+def test_gather_counts_votes_and_drops_keypoints_without_point() -> None:
+    observed = np.array([70, -1, 50])
+    matches = [np.array([[4, 0], [2, 1], [1, 2]]), np.array([[4, 0], [1, 0]]), np.zeros((0, 2), int)]
+    found = gather([(rows, observed) for rows in matches])
+    assert found.keypoints.tolist() == [1, 1, 4]
+    assert found.points3D.tolist() == [50, 70, 70]
+    assert found.votes.tolist() == [1, 1, 2]
+    assert found.num_matches == 4
+    assert len(gather([])) == 0
