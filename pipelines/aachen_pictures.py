@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.aachen_stages import Files
 from pipelines.aachen_world import World
-from pipelines.pictures import FloatArray, draw_map, draw_matches, write_image
+from pipelines.pictures import FloatArray, draw_map, draw_matches, side_by_side, write_image
 from samfeat_hloc._pycolmap import from_colmap, pose_from_array, pycolmap, read_model
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.poses import Pose7
@@ -19,20 +19,26 @@ from samfeat_hloc.localization import QueryResult
 def draw(world: World, files: Files, results: dict[str, QueryResult], count: int) -> None:
     """Draw the map with all queries, and ``count`` queries with their inlier matches, spread over the conditions.
 
-    Pictures go to ``files.pictures``: ``map.png``, and one for each query drawn.
+    Pictures go to ``files.pictures``: ``map.png``, one for each query drawn, and ``overview.png``, the last of these
+    beside the map.
     """
     model = read_model(files.model)
     images = {image.name: image for image in model.images.values()}
+    drawn: list[np.ndarray] = []
     with FeatureReader(files.features) as reader:
         for condition, names in world.conditions.items():
             localized = [name for name in names if results[name].pose is not None]
-            step = max(1, len(localized) * len(world.conditions) // max(count, 1))
-            for name in localized[::step][: -(-count // len(world.conditions))]:
+            share = -(-count // len(world.conditions))
+            for name in localized[:: max(1, len(localized) // max(share, 1))][:share]:
                 picture = _query_picture(world, reader, model, images, name, results[name])
                 if picture is not None:
                     stem = f"{condition}-{name.rsplit('/', 1)[-1].rsplit('.', 1)[0]}"
                     write_image(files.pictures / f"{stem}.png", picture)
-    write_image(files.pictures / "map.png", _map_picture(world, model, results))
+                    drawn.append(picture)
+    map_picture = _map_picture(world, model, results)
+    write_image(files.pictures / "map.png", map_picture)
+    if drawn:
+        write_image(files.pictures / "overview.png", side_by_side(drawn[-1], map_picture))
 
 
 def _query_picture(

@@ -26,6 +26,12 @@ def write_image(path: Path, image: Image) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
+def side_by_side(left: Image, right: Image) -> Image:
+    """Two pictures in one, the right one scaled to the left one's height."""
+    width = round(right.shape[1] * left.shape[0] / right.shape[0])
+    return np.concatenate([left, cv2.resize(right, (width, left.shape[0]), interpolation=cv2.INTER_AREA)], axis=1)
+
+
 def draw_matches(
     query: Image, reference: Image, query_points: FloatArray, reference_points: FloatArray, all_points: FloatArray,
     title: str, height: int = 480,

@@ -72,7 +72,8 @@ def test_every_query_is_localized_and_the_summary_says_so(finished: tuple[Path, 
     poses = read_poses(entry["poses"])
     assert sorted(poses) == ["t1.png", "t2.png", "y1.png", "y2.png", "y3.png"]
     assert "100.0 %" in printed
-    assert {path.name for path in (outputs / "sift/pictures").iterdir()} >= {"map.png", "day-y1.png", "night-t1.png"}
+    pictures = {path.name for path in (outputs / "sift/pictures").iterdir()}
+    assert pictures >= {"map.png", "overview.png", "day-y1.png", "night-t1.png"}
     assert {row["status"] for row in report(outputs).values()} == {"localized"}
 
 
