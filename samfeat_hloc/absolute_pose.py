@@ -57,7 +57,7 @@ class PoseOptions:
     loss_scale: float = 1.0
     min_inliers: int = 12
     max_log10_nfa: float = -8.0
-    sure_log10_nfa: float = -40.0
+    sure_log10_nfa: float = -60.0
     min_votes: int = 2
     max_num_trials: int = 10000
     confidence: float = 0.99999

@@ -222,12 +222,9 @@ def test_retrieval_of_other_names(world: World, tmp_path: Path) -> None:
 
 
 def test_features_of_other_weights_are_refused(world: World, tmp_path: Path) -> None:
-    with (
-        FeatureReader(world.features) as reader,
-        FeatureWriter(tmp_path / "f.h5", {"name": "synthetic"}, "new") as writer,
-    ):
-        for name in reader.names:
-            writer.add(name, reader.read(name))
+    with FeatureWriter(tmp_path / "f.h5", {"name": "synthetic"}, "new") as writer:
+        for name, item in world.features_of.items():
+            writer.add(name, item)
     with pytest.raises(InputError, match="made from other features"):
         localize(world, tmp_path / "poses.txt", features=tmp_path / "f.h5")
 

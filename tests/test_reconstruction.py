@@ -1,0 +1,111 @@
+"""Structure from motion on a synthetic world."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from samfeat_hloc import reconstruction
+from samfeat_hloc._pycolmap import pycolmap, read_model
+from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.formats.pairs import write_pairs
+from samfeat_hloc.stage_folder import DATABASE_NAME
+from tests.kill import DEADLINE_S, ROOT
+from tests.world import HEIGHT, PARAMS, WIDTH, World, make_world
+
+IMAGE_OPTIONS = {"camera_model": "SIMPLE_RADIAL", "camera_params": ",".join(map(str, PARAMS))}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = make_world(tmp_path_factory.mktemp("world"), num_points=700, num_queries=1)
+    for name in made.database:
+        path = made.images / name
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 128, np.uint8))
+    return made
+
+
+def reconstruct(world: World, sfm: Path, **options: object) -> pycolmap.Reconstruction:
+    given: dict = {"pairs": world.pairs_db, "camera_mode": "SINGLE", "image_options": IMAGE_OPTIONS, **options}
+    return reconstruction.main(sfm, world.images, features=world.features, matches=world.matches_db, **given)
+
+
+def centres(model: pycolmap.Reconstruction) -> dict[str, np.ndarray]:
+    return {image.name: image.projection_center() for image in model.images.values() if image.has_pose}
+
+
+def test_cameras_are_where_they_were_up_to_a_similarity(world: World, tmp_path: Path) -> None:
+    found = centres(reconstruct(world, tmp_path / "sfm"))
+    assert set(found) == set(world.database)
+    truth = np.stack([world.poses[name].inverse().translation for name in found])
+    aligned = pycolmap.estimate_sim3d(np.stack(list(found.values())), truth)
+    moved = np.stack([aligned * centre for centre in found.values()])
+    assert np.linalg.norm(moved - truth, axis=1).max() < 0.02
+    assert read_model(tmp_path / "sfm").num_points3D() > 500
+    assert len(list((tmp_path / "sfm/models").iterdir())) >= 1
+
+
+def test_a_finished_model_is_read_and_another_one_is_never_replaced(world: World, tmp_path: Path) -> None:
+    reconstruct(world, tmp_path / "sfm")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "sfm").rglob("*")}
+    reconstruct(world, tmp_path / "sfm")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "sfm").rglob("*")} == before
+    with pytest.raises(InputError, match="different: camera_mode"):
+        reconstruct(world, tmp_path / "sfm", camera_mode="PER_IMAGE")
+
+
+def test_killed_while_mapping_and_run_again(world: World, tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from samfeat_hloc import reconstruction as r
+def wait(*arguments):
+    (Path(sys.argv[1]) / "mapping").touch()
+    import time; time.sleep(600)
+r._map = wait
+r.main(Path(sys.argv[1]), *sys.argv[2:6], camera_mode="SINGLE", image_options={IMAGE_OPTIONS!r})
+"""
+    sfm = tmp_path / "sfm"
+    arguments = [sfm, world.images, world.pairs_db, world.features, world.matches_db]
+    process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT)
+    deadline = time.monotonic() + DEADLINE_S
+    while not (sfm / "mapping").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with sqlite3.connect(sfm / DATABASE_NAME) as connection:
+        assert connection.execute("select count(*) from matches").fetchone()[0] == 28
+    connection.close()
+    assert set(centres(reconstruct(world, sfm))) == set(world.database)
+
+
+def test_bad_input(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no camera mode 'ONE'"):
+        reconstruct(world, tmp_path / "a", camera_mode="ONE")
+    with pytest.raises(ConfigError, match="no image option 'camera'"):
+        reconstruct(world, tmp_path / "b", image_options={"camera": 1})
+    write_pairs(tmp_path / "pairs.txt", [("db/0.jpg", "db/9.jpg")])
+    with pytest.raises(InputError, match=r"'db/9\.jpg'"):
+        reconstruct(world, tmp_path / "c", pairs=tmp_path / "pairs.txt")
+    write_pairs(tmp_path / "pairs.txt", [("db/0.jpg", "query/day/q0.jpg")])
+    with pytest.raises(InputError, match=r"not in .*images, for example query/day/q0\.jpg"):
+        reconstruct(world, tmp_path / "d", pairs=tmp_path / "pairs.txt")
+
+
+def test_photographs_of_another_size_than_the_features(world: World, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for name in world.database:
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(images / name), np.zeros((HEIGHT // 2, WIDTH, 3), np.uint8))
+    with pytest.raises(InputError, match=r"features of db/0\.jpg are of 640x480 pixels and COLMAP's camera is 640x240"):
+        reconstruction.main(tmp_path / "sfm", images, world.pairs_db, world.features, world.matches_db)
