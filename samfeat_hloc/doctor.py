@@ -24,6 +24,7 @@ REQUIRED = {
     "pycolmap": "pycolmap",
     "faiss": "faiss-cpu",
     "cv2": "opencv-python-headless",
+    "PIL": "pillow",
     "h5py": "h5py",
     "safetensors": "safetensors",
     "numpy": "numpy",
