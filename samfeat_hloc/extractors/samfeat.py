@@ -43,7 +43,7 @@ class SAMFeatConf:
 
     weights: str | None = None
     max_keypoints: int = 4096
-    threshold: float = 0.05
+    threshold: float = 0.7
     nms_radius: int = 2
     nms_rounds: int | None = 2
     border: int = 4
