@@ -6,7 +6,18 @@ Exact cameras, depth and instance masks, by day and by night, written in the lay
 
 from .camera import Camera, Pose
 from .placement import Shot, place_shots
-from .render import Town, View, build_town, render_view
+from .render import Town, View, build_town, photograph, render_view
 from .writer import write_town
 
-__all__ = ["Camera", "Pose", "Shot", "Town", "View", "build_town", "place_shots", "render_view", "write_town"]
+__all__ = [
+    "Camera",
+    "Pose",
+    "Shot",
+    "Town",
+    "View",
+    "build_town",
+    "photograph",
+    "place_shots",
+    "render_view",
+    "write_town",
+]

@@ -23,12 +23,16 @@ def main() -> int:
         return 2
     start = time.perf_counter()
     try:
-        write_town(arguments.output, arguments.seed, arguments.version, arguments.database, arguments.day, arguments.night)
+        write_town(
+            arguments.output, arguments.seed, arguments.version, arguments.database, arguments.day, arguments.night
+        )
     except (OSError, NoPlaceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{arguments.output}: town {arguments.seed} as {arguments.version}, {arguments.database} database, {arguments.day} day and "
-          f"{arguments.night} night images in {time.perf_counter() - start:.0f} s")
+    print(
+        f"{arguments.output}: town {arguments.seed} as {arguments.version}, {arguments.database} database, "
+        f"{arguments.day} day and {arguments.night} night images in {time.perf_counter() - start:.0f} s"
+    )
     return 0
 
 

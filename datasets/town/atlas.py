@@ -36,7 +36,7 @@ class AtlasBuilder:
         self.textures.append(texture)
         return len(self.textures) - 1
 
-    def add_colour(self, colour: NDArray[np.float32]) -> int:
+    def add_colour(self, colour: NDArray[np.floating]) -> int:
         """A texture from (H, W, 3) float in [0, 1] that does not glow."""
         return self.add(to_canvas(colour))
 
@@ -58,17 +58,20 @@ class AtlasBuilder:
             texture, (height, width) = self.textures[index], sizes[index]
             h, w = texture.shape[:2]
             base[top : top + height, left : left + width] = cv2.copyMakeBorder(
-                texture, PAD, height - h - PAD, PAD, width - w - PAD, cv2.BORDER_REPLICATE)
+                texture, PAD, height - h - PAD, PAD, width - w - PAD, cv2.BORDER_REPLICATE
+            )
             corners[index] = (left + PAD, top + PAD)
         levels = [base]
         for _ in range(1, LEVELS):
             previous = levels[-1]
-            levels.append(cv2.resize(previous, (previous.shape[1] // 2, previous.shape[0] // 2), interpolation=cv2.INTER_AREA))
+            levels.append(
+                cv2.resize(previous, (previous.shape[1] // 2, previous.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            )
         coverage = [np.ascontiguousarray(level[: max(1, top_rows >> k), :, 3]) for k, level in enumerate(levels)]
         return Atlas(levels, coverage, corners)
 
 
-def lookup(image: NDArray, x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray:
+def lookup(image: NDArray, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray:
     """Bilinear values (N, C) of an image at N places (pixel centres at integers)."""
     rows = -(-len(x) // ROW)
     maps = []
@@ -84,7 +87,7 @@ def _aligned(size: int) -> int:
     return -(-(size + 2 * PAD) // ALIGN) * ALIGN
 
 
-def to_canvas(colour: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_canvas(colour: NDArray[np.floating]) -> NDArray[np.uint8]:
     """(H, W, 3) float in [0, 1] -> (H, W, 4) uint8 without glow."""
     canvas = np.zeros((*colour.shape[:2], 4), np.uint8)
     canvas[..., :3] = np.clip(colour * 255.0 + 0.5, 0, 255)

@@ -1,4 +1,4 @@
-"""Pinhole cameras and rigid transforms. Image coordinates have the top-left pixel's centre at (0.5, 0.5), as in COLMAP."""
+"""Pinhole cameras and rigid transforms; the top-left pixel's centre is at (0.5, 0.5), as in COLMAP."""
 
 from dataclasses import dataclass
 
@@ -45,10 +45,17 @@ class Pose:
     def quaternion(self) -> Matrix:
         """(qw, qx, qy, qz) with qw >= 0."""
         r = self.rotation
-        k = np.array([[r[0, 0] - r[1, 1] - r[2, 2], 0, 0, 0],
-                      [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], 0, 0],
-                      [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], 0],
-                      [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)]]) / 3.0
+        k = (
+            np.array(
+                [
+                    [r[0, 0] - r[1, 1] - r[2, 2], 0, 0, 0],
+                    [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], 0, 0],
+                    [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], 0],
+                    [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
+                ]
+            )
+            / 3.0
+        )
         _, vectors = np.linalg.eigh(k)
         x, y, z, w = vectors[:, 3]
         sign = -1.0 if w < 0 else 1.0

@@ -1,5 +1,6 @@
 """A wall as a painting in relief: everything is painted on one canvas, then parts of it are lifted out or sunk in."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import cv2
@@ -54,7 +55,9 @@ class Facade:
         view = self.view(rect)
         view[..., :3] = np.clip(view[..., :3] * factor, 0, 255)
 
-    def fill(self, rng: np.random.Generator, rect: Rect, colour: tuple[float, float, float], bevel: bool = True) -> None:
+    def fill(
+        self, rng: np.random.Generator, rect: Rect, colour: tuple[float, float, float], bevel: bool = True
+    ) -> None:
         """Paint a dressed stone or painted board: even colour with grain and a light upper, dark lower edge."""
         view = self.view(rect)
         height, width = view.shape[:2]
@@ -93,8 +96,16 @@ class Facade:
         if out >= self.relief:
             self.lifted.append(Lifted(rect, out, side, from_out))
 
-    def emit(self, scene: Scene, frame: Frame, texture: int, instance: int, reveal: Paint, regions: list[Rect],
-             glow: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+    def emit(
+        self,
+        scene: Scene,
+        frame: Frame,
+        texture: int,
+        instance: int,
+        reveal: Paint,
+        regions: list[Rect],
+        glow: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
         """Turn the painting into polygons: wall pieces of the regions around the sunk parts, recesses and blocks."""
         paint = Paint(texture, 0, 0, self.ppm, glow=glow)
         for region in regions:
@@ -106,10 +117,20 @@ class Facade:
         for lifted in self.lifted:
             box(scene, frame, *lifted.rect, lifted.from_out, lifted.out, paint, lifted.side, instance)
 
-    def emit_outline(self, scene: Scene, frame: Frame, texture: int, instance: int, outline: list[tuple[float, float]]) -> None:
+    def emit_outline(
+        self, scene: Scene, frame: Frame, texture: int, instance: int, outline: list[tuple[float, float]]
+    ) -> None:
         """A convex part of the wall that is no rectangle, such as a gable."""
-        scene.polygons.append(Polygon(frame.point(0, 0), frame.right, frame.down, np.array(outline, float),
-                                      Paint(texture, 0, 0, self.ppm), instance))
+        scene.polygons.append(
+            Polygon(
+                frame.point(0, 0),
+                frame.right,
+                frame.down,
+                np.array(outline, float),
+                Paint(texture, 0, 0, self.ppm),
+                instance,
+            )
+        )
 
 
 def pieces(region: Rect, holes: list[Rect]) -> list[Rect]:
@@ -118,7 +139,7 @@ def pieces(region: Rect, holes: list[Rect]) -> list[Rect]:
     inside = [h for h in holes if h[0] < u_high and h[2] > u_low and h[1] < v_high and h[3] > v_low]
     levels = sorted({v_low, v_high, *(min(max(v, v_low), v_high) for h in inside for v in (h[1], h[3]))})
     out: list[Rect] = []
-    for top, bottom in zip(levels, levels[1:], strict=False):
+    for top, bottom in itertools.pairwise(levels):
         if bottom - top < 1e-6:
             continue
         u = u_low

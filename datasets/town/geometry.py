@@ -1,5 +1,6 @@
 """The scene as a list of flat convex polygons, and the shapes built from them."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,7 +30,7 @@ class Paint:
 
 @dataclass
 class Polygon:
-    """Points origin + u * right + v * down for (u, v) inside the convex outline (K, 2), clockwise seen from the front."""
+    """Points origin + u * right + v * down, (u, v) inside the convex outline (K, 2), clockwise from the front."""
 
     origin: Vector
     right: Vector
@@ -91,8 +92,9 @@ class Frame:
         return Frame(left + height * UP, along, -UP)
 
 
-def rectangle(scene: Scene, frame: Frame, u0: float, v0: float, u1: float, v1: float, out: float, paint: Paint,
-              instance: int) -> None:
+def rectangle(
+    scene: Scene, frame: Frame, u0: float, v0: float, u1: float, v1: float, out: float, paint: Paint, instance: int
+) -> None:
     """Rectangle parallel to the frame at distance out; its texture starts at the frame's (0, 0)."""
     outline = np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1]])
     scene.polygons.append(Polygon(frame.point(0, 0, out), frame.right, frame.down, outline, paint, instance))
@@ -120,8 +122,20 @@ def polygon(scene: Scene, points: Vector, paint: Paint, instance: int) -> None:
     scene.polygons.append(Polygon(origin, right, down, outline - shift, paint, instance))
 
 
-def box(scene: Scene, frame: Frame, u0: float, v0: float, u1: float, v1: float, out0: float, out1: float, front: Paint,
-        side: Paint, instance: int, bottom: bool = True) -> None:
+def box(
+    scene: Scene,
+    frame: Frame,
+    u0: float,
+    v0: float,
+    u1: float,
+    v1: float,
+    out0: float,
+    out1: float,
+    front: Paint,
+    side: Paint,
+    instance: int,
+    bottom: bool = True,
+) -> None:
     """Block on a wall, from distance out0 to out1; its front is textured from the frame, its sides from a sheet."""
     rectangle(scene, frame, u0, v0, u1, v1, out1, front, instance)
     depth, width, height = out1 - out0, u1 - u0, v1 - v0
@@ -133,8 +147,18 @@ def box(scene: Scene, frame: Frame, u0: float, v0: float, u1: float, v1: float, 
         panel(scene, frame.point(u0, v1, out1), r * width, -o * depth, side, instance)
 
 
-def recess(scene: Scene, frame: Frame, u0: float, v0: float, u1: float, v1: float, depth: float, back: Paint, side: Paint,
-           instance: int) -> None:
+def recess(
+    scene: Scene,
+    frame: Frame,
+    u0: float,
+    v0: float,
+    u1: float,
+    v1: float,
+    depth: float,
+    back: Paint,
+    side: Paint,
+    instance: int,
+) -> None:
     """A hole in the wall: its back, textured from the frame, and four reveals."""
     rectangle(scene, frame, u0, v0, u1, v1, -depth, back, instance)
     width, height = u1 - u0, v1 - v0
@@ -145,24 +169,46 @@ def recess(scene: Scene, frame: Frame, u0: float, v0: float, u1: float, v1: floa
     panel(scene, frame.point(u0, v1, -depth), r * width, o * depth, side, instance)
 
 
-def lathe(scene: Scene, centre: Vector, profile: list[tuple[float, float]], sides: int, paint: Paint, instance: int,
-          turn: float = 0.0, varied: float = 0.0) -> None:
-    """Solid of revolution with flat sides: profile is (radius, height) from the top down. varied shifts the texture a side."""
+def lathe(
+    scene: Scene,
+    centre: Vector,
+    profile: list[tuple[float, float]],
+    sides: int,
+    paint: Paint,
+    instance: int,
+    turn: float = 0.0,
+    varied: float = 0.0,
+) -> None:
+    """Solid of revolution with flat sides: profile is (radius, height) from the top down.
+
+    varied shifts the texture from side to side, in texels.
+    """
     angles = turn + np.arange(sides + 1) * 2 * np.pi / sides
     ring = np.stack([np.cos(angles), np.sin(angles), np.zeros(sides + 1)], axis=1)
-    for band, ((r0, z0), (r1, z1)) in enumerate(zip(profile, profile[1:], strict=False)):
+    for band, ((r0, z0), (r1, z1)) in enumerate(itertools.pairwise(profile)):
         if abs(r0 - r1) < 1e-9 and abs(z0 - z1) < 1e-9:
             continue
         for side in range(sides):
-            corners = [centre + r0 * ring[side] + z0 * UP, centre + r0 * ring[side + 1] + z0 * UP,
-                       centre + r1 * ring[side + 1] + z1 * UP, centre + r1 * ring[side] + z1 * UP]
+            corners = [
+                centre + r0 * ring[side] + z0 * UP,
+                centre + r0 * ring[side + 1] + z0 * UP,
+                centre + r1 * ring[side + 1] + z1 * UP,
+                centre + r1 * ring[side] + z1 * UP,
+            ]
             if r0 < 1e-6:
                 corners = [corners[0], corners[2], corners[3]]
             if r1 < 1e-6:
                 corners = corners[:3]
             if varied:
-                shifted = Paint(paint.texture, paint.x + varied * ((side * 7 + band * 3) % 11), paint.y, paint.texels_per_m,
-                                paint.tint, paint.glow, paint.cutout)
+                shifted = Paint(
+                    paint.texture,
+                    paint.x + varied * ((side * 7 + band * 3) % 11),
+                    paint.y,
+                    paint.texels_per_m,
+                    paint.tint,
+                    paint.glow,
+                    paint.cutout,
+                )
                 polygon(scene, np.array(corners), shifted, instance)
             else:
                 polygon(scene, np.array(corners), paint, instance)

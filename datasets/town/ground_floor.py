@@ -7,7 +7,7 @@ import numpy as np
 from . import ornaments
 from .facade import Facade, Rect
 from .geometry import Frame, Lamp, Paint, Scene, box, panel, polygon
-from .lettering import random_colour, sign_board
+from .lettering import house_colour, sign_board
 from .materials import Colour
 from .names import shop_sign
 from .openings import Joinery, Tint, paint_door, paint_shop_window, paint_window
@@ -26,8 +26,18 @@ class Street:
     wall: str
 
 
-def ground_floor(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int,
-                 street: Street, joinery: Joinery, stone: Colour, side: Paint) -> None:
+def ground_floor(
+    rng: np.random.Generator,
+    scene: Scene,
+    facade: Facade,
+    sheets: Sheets,
+    frame: Frame,
+    instance: int,
+    street: Street,
+    joinery: Joinery,
+    stone: Colour,
+    side: Paint,
+) -> None:
     if street.shop:
         shop_front(rng, scene, facade, sheets, frame, instance, street, side)
     else:
@@ -50,13 +60,24 @@ def _around(rect: Rect, holes: list[Rect]) -> list[Rect]:
     return out
 
 
-def door(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int, u0: float,
-         width: float, pavement: float, side: Paint, depth: float = 0.3) -> None:
+def door(
+    rng: np.random.Generator,
+    scene: Scene,
+    facade: Facade,
+    sheets: Sheets,
+    frame: Frame,
+    instance: int,
+    u0: float,
+    width: float,
+    pavement: float,
+    side: Paint,
+    depth: float = 0.3,
+) -> None:
     """A door over one to three steps."""
     steps = int(rng.integers(1, 4))
     foot = pavement - 0.15 * steps
     rect: Rect = (u0, foot - float(rng.uniform(2.2, 2.6)), u0 + width, foot)
-    paint_door(rng, facade.view(rect), facade.ppm, random_colour(rng, 50, 130))
+    paint_door(rng, facade.view(rect), facade.ppm, house_colour(rng, 50, 130))
     facade.sink(rect, depth, ornaments.window_glow(rng, 0.25))
     surface = sheets.paint(rng, sheets.stone, (0.95, 0.95, 0.95))
     for step in range(steps):
@@ -64,12 +85,20 @@ def door(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets,
         box(scene, lowered, 0, 0, width + 0.24, 0.15, 0, 0.3 * (steps - step), surface, surface, instance, bottom=False)
 
 
-def shop_front(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int,
-               street: Street, side: Paint) -> None:
+def shop_front(
+    rng: np.random.Generator,
+    scene: Scene,
+    facade: Facade,
+    sheets: Sheets,
+    frame: Frame,
+    instance: int,
+    street: Street,
+    side: Paint,
+) -> None:
     width, pavement = facade.width, street.pavement
     text = shop_sign(rng)
-    joinery: Tint = random_colour(rng, 40, 110)
-    glow = tuple(float(c) for c in np.array([1.0, 0.78, 0.5]) * rng.uniform(0.5, 1.1) * (rng.random() < 0.75))
+    joinery: Tint = house_colour(rng, 40, 110)
+    glow = tuple(float(c) for c in np.array([1.0, 0.68, 0.36]) * rng.uniform(0.8, 1.6) * (rng.random() < 0.75))
     door_width = float(rng.uniform(1.0, 1.25))
     door_first = rng.random() < 0.5
     door_u = float(rng.uniform(0.4, 0.7)) if door_first else width - door_width - float(rng.uniform(0.4, 0.7))
@@ -94,14 +123,26 @@ def shop_front(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: S
     if rng.random() < 0.8:
         hanging_sign(rng, scene, facade, sheets, frame, instance, street.first_floor - 0.5)
     for _ in range(int(rng.integers(0, 3))):
-        pot(rng, scene, sheets, frame.point(float(rng.uniform(0.4, width - 0.4)), pavement, float(rng.uniform(0.5, 0.8))), instance)
+        pot(
+            rng,
+            scene,
+            sheets,
+            frame.point(float(rng.uniform(0.4, width - 0.4)), pavement, float(rng.uniform(0.5, 0.8))),
+            instance,
+        )
 
 
-def awning(rng: np.random.Generator, scene: Scene, sheets: Sheets, frame: Frame, instance: int, u0: float, u1: float,
-           v: float) -> None:
+def awning(
+    rng: np.random.Generator, scene: Scene, sheets: Sheets, frame: Frame, instance: int, u0: float, u1: float, v: float
+) -> None:
     """Striped cloth rolled out over the pavement, with a valance."""
     reach, drop = float(rng.uniform(1.0, 1.5)), float(rng.uniform(0.45, 0.7))
-    cloth = Paint(sheets.stripes[int(rng.integers(len(sheets.stripes)))], float(rng.uniform(0, 60)), 0, SHEET_PPM * min(1, 7.0 / (u1 - u0)))
+    cloth = Paint(
+        sheets.stripes[int(rng.integers(len(sheets.stripes)))],
+        float(rng.uniform(0, 60)),
+        0,
+        SHEET_PPM * min(1, 7.0 / (u1 - u0)),
+    )
     top = frame.point(u0, v, 0.12)
     edge = frame.point(u0, v + drop, reach)
     along = frame.right * (u1 - u0)
@@ -115,7 +156,9 @@ def awning(rng: np.random.Generator, scene: Scene, sheets: Sheets, frame: Frame,
     polygon(scene, np.array([edge + along, top + along, wall + along]), cloth, instance)
 
 
-def hanging_sign(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int, v: float) -> None:
+def hanging_sign(
+    rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int, v: float
+) -> None:
     """A small board at right angles to the wall on an iron arm, read from both sides."""
     u = float(rng.choice([0.7, facade.width - 0.7]))
     arm = sheets.paint(rng, sheets.iron)
@@ -130,17 +173,35 @@ def hanging_sign(rng: np.random.Generator, scene: Scene, facade: Facade, sheets:
     panel(scene, origin + 0.75 * o, r * 0.05, d * height, arm, instance)
 
 
-def dwelling(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int,
-             street: Street, joinery: Joinery, stone: Colour, side: Paint) -> None:
+def dwelling(
+    rng: np.random.Generator,
+    scene: Scene,
+    facade: Facade,
+    sheets: Sheets,
+    frame: Frame,
+    instance: int,
+    street: Street,
+    joinery: Joinery,
+    stone: Colour,
+    side: Paint,
+) -> None:
     """A door under one column and windows under the others."""
     entrance = int(rng.integers(len(street.columns)))
     for number, (u0, u1) in enumerate(street.columns):
         if number == entrance:
             middle, width = (u0 + u1) / 2, float(rng.uniform(1.05, 1.5))
             middle = min(max(middle, width / 2 + 0.3), facade.width - width / 2 - 0.3)
-            facade.fill(rng, (middle - width / 2 - 0.18, street.pavement - 3.0, middle + width / 2 + 0.18, street.pavement),
-                        (stone[0] * 1.15, stone[1] * 1.15, stone[2] * 1.15))
-            hood: Rect = (middle - width / 2 - 0.3, street.pavement - 3.2, middle + width / 2 + 0.3, street.pavement - 3.02)
+            facade.fill(
+                rng,
+                (middle - width / 2 - 0.18, street.pavement - 3.0, middle + width / 2 + 0.18, street.pavement),
+                (stone[0] * 1.15, stone[1] * 1.15, stone[2] * 1.15),
+            )
+            hood: Rect = (
+                middle - width / 2 - 0.3,
+                street.pavement - 3.2,
+                middle + width / 2 + 0.3,
+                street.pavement - 3.02,
+            )
             facade.fill(rng, hood, stone)
             facade.lift(hood, 0.3, side)
             door(rng, scene, facade, sheets, frame, instance, middle - width / 2, width, street.pavement, side)
@@ -154,7 +215,17 @@ def dwelling(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: She
             facade.sink(rect, 0.2, ornaments.window_glow(rng))
             ornaments.sill(rng, scene, facade, sheets, frame, instance, rect, stone, side)
     if rng.random() < 0.5:
-        creeper(rng, scene, sheets, frame, instance, float(rng.uniform(0.5, facade.width - 0.5)), street.pavement,
-                float(rng.uniform(2.0, 5.0)))
+        creeper(
+            rng,
+            scene,
+            sheets,
+            frame,
+            instance,
+            float(rng.uniform(0.5, facade.width - 0.5)),
+            street.pavement,
+            float(rng.uniform(2.0, 5.0)),
+        )
     if rng.random() < 0.4:
-        pot(rng, scene, sheets, frame.point(float(rng.uniform(0.4, facade.width - 0.4)), street.pavement, 0.5), instance)
+        pot(
+            rng, scene, sheets, frame.point(float(rng.uniform(0.4, facade.width - 0.4)), street.pavement, 0.5), instance
+        )

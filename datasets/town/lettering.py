@@ -7,8 +7,13 @@ from numpy.typing import NDArray
 from .names import POSTER_WORDS
 
 Canvas = NDArray[np.uint8]
-FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX,
-         cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
+FONTS = (
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+)
 CLOCK_HOURS = ("12", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
 
 
@@ -29,9 +34,30 @@ def write_text(canvas: Canvas, text: str, box: tuple[int, int, int, int], colour
 
 
 def random_colour(rng: np.random.Generator, low: int = 20, high: int = 235) -> tuple[int, int, int]:
+    """Any vivid colour, for goods and print; low and high bound its value in 0..255."""
     hue, saturation = rng.integers(0, 180), rng.integers(70, 220)
-    pixel = np.array([[[hue, saturation, rng.integers(low, high)]]], np.uint8)
-    r, g, b = cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0].tolist()
+    return _from_hsv(int(hue), int(saturation), int(rng.integers(low, high)))
+
+
+def house_colour(rng: np.random.Generator, low: int = 20, high: int = 235) -> tuple[int, int, int]:
+    """What doors, shutters, boards and awnings are painted: reds, browns, greens and blues, rarely anything else."""
+    hue = int(
+        rng.choice(
+            [
+                rng.integers(0, 9),
+                rng.integers(12, 24),
+                rng.integers(45, 85),
+                rng.integers(96, 116),
+                rng.integers(0, 180),
+            ],
+            p=[0.26, 0.18, 0.26, 0.24, 0.06],
+        )
+    )
+    return _from_hsv(hue, int(rng.integers(60, 175)), int(rng.integers(low, high)))
+
+
+def _from_hsv(hue: int, saturation: int, value: int) -> tuple[int, int, int]:
+    r, g, b = cv2.cvtColor(np.array([[[hue, saturation, value]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0].tolist()
     return r, g, b
 
 
@@ -39,15 +65,20 @@ def sign_board(rng: np.random.Generator, canvas: Canvas, text: str, glow: int = 
     """Fill canvas with a painted board: border, lettering, scratches."""
     height, width = canvas.shape[:2]
     dark = rng.random() < 0.6
-    ground = random_colour(rng, 30, 90) if dark else (226, 218, int(rng.integers(170, 220)))
-    ink = (236, 222, int(rng.integers(130, 225))) if dark else random_colour(rng, 25, 90)
+    ground = house_colour(rng, 30, 90) if dark else (226, 218, int(rng.integers(170, 220)))
+    ink = (236, 222, int(rng.integers(130, 225))) if dark else house_colour(rng, 25, 90)
     canvas[..., :3] = ground
     canvas[..., 3] = glow
     edge = max(1, height // 14)
     cv2.rectangle(canvas, (edge, edge), (width - 1 - edge, height - 1 - edge), (*ink, glow), max(1, height // 30))
     margin = height // 6
-    write_text(canvas, text, (margin * 2, margin, width - margin * 2, height - margin), (*ink, min(255, glow + 60 * (glow > 0))),
-               int(rng.choice(FONTS)))
+    write_text(
+        canvas,
+        text,
+        (margin * 2, margin, width - margin * 2, height - margin),
+        (*ink, min(255, glow + 60 * (glow > 0))),
+        int(rng.choice(FONTS)),
+    )
     grime = rng.normal(0, 5, (max(2, height // 6), max(2, width // 6))).astype(np.float32)
     grime = cv2.resize(grime, (width, height), interpolation=cv2.INTER_CUBIC)
     canvas[..., :3] = np.clip(canvas[..., :3] + grime[..., None], 0, 255).astype(np.uint8)
@@ -61,12 +92,16 @@ def poster(rng: np.random.Generator, canvas: Canvas) -> None:
         colour = (*random_colour(rng, 30, 250), 0)
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         if rng.random() < 0.5:
-            cv2.circle(canvas, (x, y), int(rng.integers(max(2, width // 8), max(3, width // 3))), colour, -1, cv2.LINE_AA)
+            cv2.circle(
+                canvas, (x, y), int(rng.integers(max(2, width // 8), max(3, width // 3))), colour, -1, cv2.LINE_AA
+            )
         else:
             cv2.rectangle(canvas, (x, y), (x + width // 3, y + height // 4), colour, -1)
     ink = (12, 12, 20, 0) if rng.random() < 0.6 else (245, 240, 230, 0)
     top = int(rng.uniform(0.06, 0.6) * height)
-    write_text(canvas, str(rng.choice(POSTER_WORDS)), (2, top, width - 2, top + height // 4), ink, int(rng.choice(FONTS)))
+    write_text(
+        canvas, str(rng.choice(POSTER_WORDS)), (2, top, width - 2, top + height // 4), ink, int(rng.choice(FONTS))
+    )
     for line in range(int(rng.integers(2, 6))):
         y = int((0.72 + 0.05 * line) * height)
         cv2.line(canvas, (width // 8, y), (int(width * rng.uniform(0.4, 0.9)), y), ink, 1)
@@ -83,8 +118,13 @@ def clock_face(canvas: Canvas, hour: float) -> None:
         angle = index * np.pi / 6
         x, y = size / 2 + 0.36 * size * np.sin(angle), size / 2 - 0.36 * size * np.cos(angle)
         half = int(size * 0.06)
-        write_text(canvas, label, (int(x) - half, int(y) - half, int(x) + half, int(y) + half), (30, 26, 24, 20),
-                   cv2.FONT_HERSHEY_COMPLEX)
+        write_text(
+            canvas,
+            label,
+            (int(x) - half, int(y) - half, int(x) + half, int(y) + half),
+            (30, 26, 24, 20),
+            cv2.FONT_HERSHEY_COMPLEX,
+        )
     for angle, reach, thick in ((hour % 12 * np.pi / 6, 0.22, 0.03), (hour % 1 * 2 * np.pi, 0.34, 0.018)):
         tip = (int(size / 2 + reach * size * np.sin(angle)), int(size / 2 - reach * size * np.cos(angle)))
         cv2.line(canvas, centre, tip, (25, 22, 22, 20), max(1, int(thick * size)), cv2.LINE_AA)

@@ -1,5 +1,6 @@
 """Light that varies slowly, computed once on a coarse grid over every polygon: skylight by day, lamps by night."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +14,22 @@ INSET_M = 0.03
 BOUNCE = 0.38  # share of the skylight that the ground throws back
 SKY_DIRECTIONS = 20
 CUBE_SIZE = 160
-CUBE_FACES = [np.array(rows, float) for rows in (
-    [[0, 1, 0], [0, 0, -1], [-1, 0, 0]], [[0, -1, 0], [0, 0, -1], [1, 0, 0]], [[-1, 0, 0], [0, 0, -1], [0, -1, 0]],
-    [[1, 0, 0], [0, 0, -1], [0, 1, 0]], [[1, 0, 0], [0, -1, 0], [0, 0, -1]])]
+CUBE_FACES = [
+    np.array(rows, float)
+    for rows in (
+        [[0, 1, 0], [0, 0, -1], [-1, 0, 0]],
+        [[0, -1, 0], [0, 0, -1], [1, 0, 0]],
+        [[-1, 0, 0], [0, 0, -1], [0, -1, 0]],
+        [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+        [[1, 0, 0], [0, -1, 0], [0, 0, -1]],
+    )
+]
 
 
 @dataclass(frozen=True)
 class LightMap:
-    """values (H, W, 4) float32: skylight, then lamp light in red, green, blue; places (P, 4): texel = (x, y) + (sx, sy) * (u, v)."""
+    """values (H, W, 4) float32: skylight, then lamp light in red, green, blue; places (P, 4): x, y, sx, sy of every
+    polygon's texel = (x, y) + (sx, sy) * (u, v)."""
 
     values: Field
     places: Field
@@ -38,7 +47,9 @@ def bake(rng: np.random.Generator, polygons: list[Polygon], mesh: Mesh, lamps: l
     places, samples, shape = _layout(polygons, mesh)
     occluders = _large(mesh, 0.35)
     values = np.zeros((*shape, 4), np.float32)
-    light = np.concatenate([_skylight(rng, occluders, samples, radius_m)[:, None], _lamplight(occluders, samples, lamps)], axis=1)
+    light = np.concatenate(
+        [_skylight(rng, occluders, samples, radius_m)[:, None], _lamplight(occluders, samples, lamps)], axis=1
+    )
     values[samples.texels[:, 1], samples.texels[:, 0]] = light
     return LightMap(values, places)
 
@@ -65,9 +76,19 @@ def _layout(polygons: list[Polygon], mesh: Mesh) -> tuple[Field, Samples, tuple[
     column, row = inner % grid[owner, 0], inner // grid[owner, 0]
     uv = low[owner] + inset[owner] + np.stack([column, row], axis=1) / scale[owner]
     normals = mesh.normals[owner]
-    points = (mesh.basis[owner, :, 0] * uv[:, :1] + mesh.basis[owner, :, 1] * uv[:, 1:] + mesh.basis[owner, :, 2]
-              + 0.05 * normals).astype(np.float32)
-    return places, Samples(points, normals.astype(np.float32), corners[owner] + np.stack([column, row], axis=1), mesh.cutout[owner]), (y + shelf, width)
+    points = (
+        mesh.basis[owner, :, 0] * uv[:, :1]
+        + mesh.basis[owner, :, 1] * uv[:, 1:]
+        + mesh.basis[owner, :, 2]
+        + 0.05 * normals
+    ).astype(np.float32)
+    return (
+        places,
+        Samples(
+            points, normals.astype(np.float32), corners[owner] + np.stack([column, row], axis=1), mesh.cutout[owner]
+        ),
+        (y + shelf, width),
+    )
 
 
 def _large(mesh: Mesh, minimum_m: float) -> Mesh:
@@ -77,21 +98,25 @@ def _large(mesh: Mesh, minimum_m: float) -> Mesh:
     leaves = mesh.cutout & (np.arange(len(keep)) % 3 == 0) & (extent[:, 2] > 0.5) & (extent[:, 2] < 1.6)
     keep |= leaves
     part = mesh.subset(keep)
-    return Mesh(part.basis, part.edges, part.vertices, part.normals, part.offsets, part.texels, np.zeros(len(part.cutout), bool))
+    return Mesh(
+        part.basis, part.edges, part.vertices, part.normals, part.offsets, part.texels, np.zeros(len(part.cutout), bool)
+    )
 
 
 def _skylight(rng: np.random.Generator, occluders: Mesh, samples: Samples, radius_m: float) -> Field:
     """Cosine-weighted share of the sky seen, plus light thrown back by the ground."""
-    total, seen = np.zeros(len(samples.points)), np.zeros(len(samples.points))
-    opening = np.zeros(len(samples.points))
-    points = samples.points.astype(np.float32)
-    for direction in sky_directions(rng, SKY_DIRECTIONS):
-        cosine = samples.normals @ direction
-        cosine = np.where(samples.two_sided, 0.5 + 0.5 * np.abs(cosine), np.maximum(cosine, 0))
-        lit = shadow_map(occluders, direction, 900, radius_m, None).lit(points, 0.12)
-        total += np.maximum(samples.normals @ direction, 0) + 0.05
-        seen += cosine * lit
-        opening += lit
+    points = samples.points
+    total, seen, opening = (np.zeros(len(points), np.float32) for _ in range(3))
+
+    def one(direction: Matrix) -> tuple[Field, Field]:
+        cosine = samples.normals @ direction.astype(np.float32)
+        return cosine, shadow_map(occluders, direction, 900, radius_m, None).lit(points, 0.12)
+
+    with ThreadPoolExecutor(2) as pool:
+        for cosine, lit in pool.map(one, sky_directions(rng, SKY_DIRECTIONS)):
+            total += np.maximum(cosine, 0) + 0.05
+            seen += np.where(samples.two_sided, 0.5 + 0.5 * np.abs(cosine), np.maximum(cosine, 0)) * lit
+            opening += lit
     facing_down = np.clip(0.5 - 0.5 * samples.normals[:, 2], 0, 1)
     opening /= SKY_DIRECTIONS
     share = seen / total
@@ -101,7 +126,8 @@ def _skylight(rng: np.random.Generator, occluders: Mesh, samples: Samples, radiu
 def _lamplight(occluders: Mesh, samples: Samples, lamps: list[Lamp]) -> Field:
     """Inverse-square light of all lamps (N, 3); the strong ones cast shadows."""
     out = np.zeros((len(samples.points), 3), np.float32)
-    for lamp in lamps:
+
+    def one(lamp: Lamp) -> tuple[np.ndarray, Field]:
         strong = lamp.colour.max() > 5
         offset = lamp.position.astype(np.float32) - samples.points
         square = np.einsum("ni,ni->n", offset, offset)
@@ -112,13 +138,17 @@ def _lamplight(occluders: Mesh, samples: Samples, lamps: list[Lamp]) -> Field:
         strength = cosine / (square[near] + 0.15)
         if strong:
             strength *= _visible_from(occluders, lamp.position, -offset[near])
-        out[near] += strength[:, None] * lamp.colour.astype(np.float32)
+        return near, strength[:, None] * lamp.colour.astype(np.float32)
+
+    with ThreadPoolExecutor(2) as pool:
+        for near, strength in pool.map(one, lamps):
+            out[near] += strength
     lum = out.mean(axis=1, keepdims=True)
     return (out + 0.04 * lum + 0.004).astype(np.float32)
 
 
 def _visible_from(occluders: Mesh, position: Matrix, offsets: Field) -> Field:
-    """1 where position + offsets (N, 3) is seen from position, by five faces of a depth cube; what is above counts as seen."""
+    """1 where position + offsets (N, 3) is seen from position by a depth cube; what is above counts as seen."""
     reach = np.linalg.norm(occluders.vertices - position, axis=2)
     keep = (reach.min(axis=1) < 14.0) & (reach.min(axis=1) > 0.3)
     seen = np.ones(len(offsets), np.float32)

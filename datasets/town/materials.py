@@ -1,5 +1,7 @@
 """Wall, roof and wood surfaces as colour images: (H, W, 3) float32, sRGB in [0, 1]."""
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -13,15 +15,30 @@ def shade(base: Colour, value: Array) -> Array:
     return np.asarray(base, np.float32) * value[..., None]
 
 
-def masonry(rng: np.random.Generator, height: int, width: int, ppm: float, course_m: float, block_m: float,
-            base: Colour, mortar: Colour, spread: float = 0.12, joint_m: float = 0.012, jitter: float = 0.1,
-            hand_made: float = 1.0, bond: float = 0.5) -> Array:
+def masonry(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    ppm: float,
+    course_m: float,
+    block_m: float,
+    base: Colour,
+    mortar: Colour,
+    spread: float = 0.12,
+    joint_m: float = 0.012,
+    jitter: float = 0.1,
+    hand_made: float = 1.0,
+    bond: float = 0.5,
+    tint: float = 0.22,
+) -> Array:
     """Courses of blocks, each with its own tone, bevelled edges and mortar joints.
 
     course_m and block_m are a block's height and length; jitter is their relative spread, spread the one of the tones,
-    hand_made scales how far joints wander, bond is the shift of every second course in blocks.
+    hand_made scales how far joints wander, bond is the shift of every second course in blocks, tint the spread of hues.
     """
-    courses = np.cumsum(np.concatenate([[-rng.uniform(0, 1)], rng.normal(1, jitter, 8 + int(height / ppm / course_m * 1.4))]))
+    courses = np.cumsum(
+        np.concatenate([[-rng.uniform(0, 1)], rng.normal(1, jitter, 8 + int(height / ppm / course_m * 1.4))])
+    )
     courses *= course_m * ppm
     row_of = np.searchsorted(courses, np.arange(height)) - 1
     y = np.arange(height) + 0.5
@@ -47,8 +64,8 @@ def masonry(rng: np.random.Generator, height: int, width: int, ppm: float, cours
     tones, hues, edge = fields[..., 0], fields[..., 1], fields[..., 2]
     grain = fbm(rng, height, width, max(3.0, 0.06 * ppm), 3) * 0.05 + speckle(rng, height, width, 0.03)
     out = shade(base, 1.0 + spread * tones + grain)
-    out[..., 0] += 0.25 * spread * hues
-    out[..., 2] -= 0.15 * spread * hues
+    out[..., 0] += tint * spread * hues
+    out[..., 2] -= 0.6 * tint * spread * hues
     rough = edge + fbm(rng, height, width, max(3.0, 0.08 * ppm), 2) * joint_m * ppm * 0.25
     face = smoothstep(joint_m * ppm * 0.35, joint_m * ppm * 0.8, rough)
     relief = cv2.GaussianBlur(smoothstep(0.0, joint_m * ppm * 2.2, rough), (0, 0), 0.8)
@@ -63,9 +80,13 @@ def brick(rng: np.random.Generator, height: int, width: int, ppm: float, base: C
     return masonry(rng, height, width, ppm, 0.085, 0.26, base, mortar, spread=0.17, joint_m=0.013, jitter=0.05)
 
 
-def ashlar(rng: np.random.Generator, height: int, width: int, ppm: float, base: Colour, course_m: float = 0.34) -> Array:
+def ashlar(
+    rng: np.random.Generator, height: int, width: int, ppm: float, base: Colour, course_m: float = 0.34
+) -> Array:
     mortar: Colour = (base[0] * 0.55, base[1] * 0.54, base[2] * 0.52)
-    out = masonry(rng, height, width, ppm, course_m, course_m * 1.9, base, mortar, spread=0.09, joint_m=0.02, jitter=0.12)
+    out = masonry(
+        rng, height, width, ppm, course_m, course_m * 1.9, base, mortar, spread=0.09, joint_m=0.02, jitter=0.12
+    )
     return out * (1 + 0.05 * fbm(rng, height, width, 0.8 * ppm, 4))[..., None]
 
 
@@ -127,8 +148,16 @@ def planks(rng: np.random.Generator, height: int, width: int, ppm: float, base: 
     return shade(base, (1 + tone + grain) * (0.45 + 0.55 * gap))
 
 
-def timber_frame(rng: np.random.Generator, height: int, width: int, ppm: float, infill: Array, verticals_m: list[float],
-                 horizontals_m: list[float], base: Colour) -> Array:
+def timber_frame(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    ppm: float,
+    infill: Array,
+    verticals_m: list[float],
+    horizontals_m: list[float],
+    base: Colour,
+) -> Array:
     """Dark posts, rails and braces over an infill wall; positions in metres from the left and the top."""
     mask = np.zeros((height, width), np.uint8)
     beam = max(2, int(0.17 * ppm))
@@ -141,8 +170,8 @@ def timber_frame(rng: np.random.Generator, height: int, width: int, ppm: float, 
         draw(x, horizontals_m[0], x, horizontals_m[-1], beam)
     for y in horizontals_m:
         draw(0, y, width / ppm, y, int(beam * 1.15))
-    for top, bottom in zip(horizontals_m, horizontals_m[1:], strict=False):
-        for left, right in zip(verticals_m, verticals_m[1:], strict=False):
+    for top, bottom in itertools.pairwise(horizontals_m):
+        for left, right in itertools.pairwise(verticals_m):
             choice = rng.random()
             if choice < 0.22:
                 draw(left, bottom, right, top, int(beam * 0.75))

@@ -21,44 +21,80 @@ def build_monument(rng: np.random.Generator, scene: Scene, builder: AtlasBuilder
 
     sides = int(rng.choice([8, 10, 12]))
     turn = float(rng.uniform(0, 1))
-    lathe(scene, foot, [(0.0, 0.34), (2.95, 0.34), (2.95, 0.17), (3.35, 0.17), (3.35, 0.0)], sides, stone(), instance, turn, 19)
-    basin = [(2.15, 0.6), (2.15, 1.02), (2.2, 1.06), (2.5, 1.06), (2.52, 0.98), (2.42, 0.92), (2.36, 0.5), (2.5, 0.42), (2.5, 0.34)]
+    lathe(
+        scene,
+        foot,
+        [(0.0, 0.34), (2.95, 0.34), (2.95, 0.17), (3.35, 0.17), (3.35, 0.0)],
+        sides,
+        stone(),
+        instance,
+        turn,
+        19,
+    )
+    basin = [
+        (2.15, 0.6),
+        (2.15, 1.02),
+        (2.2, 1.06),
+        (2.5, 1.06),
+        (2.52, 0.98),
+        (2.42, 0.92),
+        (2.36, 0.5),
+        (2.5, 0.42),
+        (2.5, 0.34),
+    ]
     lathe(scene, foot, basin, sides, stone(), instance, turn, 17)
     lathe(scene, foot, [(0.0, 0.84), (2.2, 0.84)], sides, sheets.paint(rng, sheets.water), instance, turn)
     square = np.pi / 4 + turn
-    lathe(scene, foot, [(0.95, 1.35), (1.0, 1.3), (1.0, 1.15), (1.1, 1.05), (1.1, 0.6)], 4, stone(), instance, square, 31)
+    lathe(
+        scene, foot, [(0.95, 1.35), (1.0, 1.3), (1.0, 1.15), (1.1, 1.05), (1.1, 0.6)], 4, stone(), instance, square, 31
+    )
     pedestal(rng, scene, builder, foot + 1.35 * UP, turn, instance, warm)
     lathe(scene, foot, [(0.6, 2.95), (0.92, 2.9), (0.95, 2.78), (0.8, 2.7)], 4, stone(), instance, square, 31)
     for side in range(4):  # spouts above the water
         angle = turn + side * np.pi / 2
         direction = np.array([np.cos(angle), np.sin(angle), 0.0])
         right = np.array([-np.sin(angle), np.cos(angle), 0.0])
-        bronze = sheets.paint(rng, sheets.iron, (1.6, 2.0, 1.7))
-        spout = Frame(foot + direction * 0.62 + 1.75 * UP - 0.1 * right, right, -UP)
-        box(scene, spout, 0, 0, 0.2, 0.2, 0, 0.4, bronze, bronze, instance)
+        bronze = sheets.paint(rng, sheets.iron, (2.6, 3.0, 2.5))
+        spout = Frame(foot + direction * 0.56 + 1.62 * UP - 0.06 * right, right, -UP)
+        box(scene, spout, 0, 0, 0.12, 0.12, 0, 0.5, bronze, bronze, instance)
     if rng.random() < 0.4:
         obelisk(rng, scene, builder, foot + 2.95 * UP, turn, instance, warm)
     else:
         height = float(rng.uniform(2.0, 3.4))
-        shaft = [(0.42, height), (0.42, height - 0.12), (0.26, height - 0.34), (0.25, height * 0.6), (0.29, 0.3), (0.4, 0.2), (0.44, 0.0)]
+        shaft = [
+            (0.42, height),
+            (0.42, height - 0.12),
+            (0.26, height - 0.34),
+            (0.25, height * 0.6),
+            (0.29, 0.3),
+            (0.4, 0.2),
+            (0.44, 0.0),
+        ]
         lathe(scene, foot + 2.95 * UP, [(0.0, height), *shaft], 14, stone(), instance, turn, 13)
         figure(rng, scene, sheets, foot + (2.95 + height) * UP, instance)
 
 
-def pedestal(rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, foot: Vector, turn: float, instance: int,
-             warm: float) -> None:
+def pedestal(
+    rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, foot: Vector, turn: float, instance: int, warm: float
+) -> None:
     """A square block with another inscription or relief on each side."""
     ppm, width, height = 128.0, 1.15, 1.4
     for side in range(4):
         stone = ashlar(rng, round(height * ppm), round(width * ppm), ppm, (0.64 * warm, 0.61, 0.57 / warm), 0.7)
         canvas = to_canvas(stone)
         inset = np.ascontiguousarray(canvas[20:-20, 16:-16])
-        lines = [surname(rng).upper(), str(rng.choice(["TO THE CITIZENS", "FOUNDED", "IN MEMORY OF", "THIS WELL"])),
-                 str(int(rng.integers(1480, 1930))), surname(rng).upper()]
+        lines = [
+            surname(rng).upper(),
+            str(rng.choice(["TO THE CITIZENS", "FOUNDED", "IN MEMORY OF", "THIS WELL"])),
+            str(int(rng.integers(1480, 1930))),
+            surname(rng).upper(),
+        ]
         for number, text in enumerate(lines):
             top = 8 + number * 34
             for shift, tone in ((1, (200, 192, 178, 0)), (0, (70, 64, 58, 0))):
-                write_text(inset, text, (4 + shift, top + shift, inset.shape[1] - 4 + shift, top + 28 + shift), tone, side % 4)
+                write_text(
+                    inset, text, (4 + shift, top + shift, inset.shape[1] - 4 + shift, top + 28 + shift), tone, side % 4
+                )
         cv2.rectangle(inset, (0, 0), (inset.shape[1] - 1, inset.shape[0] - 1), (88, 82, 75, 0), 3)
         canvas[20:-20, 16:-16] = inset
         angle = turn + side * np.pi / 2
@@ -68,13 +104,16 @@ def pedestal(rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, foot
         panel(scene, corner, right * width, -UP * height, Paint(builder.add(canvas), 0, 0, ppm), instance)
 
 
-def obelisk(rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, foot: Vector, turn: float, instance: int,
-            warm: float) -> None:
+def obelisk(
+    rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, foot: Vector, turn: float, instance: int, warm: float
+) -> None:
     """A tapering needle with carved signs."""
     ppm, height, half = 90.0, float(rng.uniform(3.8, 5.0)), 0.55
     for side in range(4):
-        picture = ashlar(rng, round((height + 0.4) * ppm), round(2.2 * half * ppm), ppm, (0.66 * warm, 0.6, 0.54 / warm), 0.9)
-        picture *= (1 + 0.06 * fbm(rng, *picture.shape[:2], 0.4 * ppm, 4))[..., None]
+        picture = ashlar(
+            rng, round((height + 0.4) * ppm), round(2.2 * half * ppm), ppm, (0.66 * warm, 0.6, 0.54 / warm), 0.9
+        )
+        picture *= (1 + 0.06 * fbm(rng, picture.shape[0], picture.shape[1], 0.4 * ppm, 4))[..., None]
         canvas = to_canvas(picture)
         for row in range(int(height / 0.4)):
             x, y = int(rng.uniform(0.35, 0.65) * canvas.shape[1]), int((row + 0.7) * 0.4 * ppm)

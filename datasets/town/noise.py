@@ -4,11 +4,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 
-def fbm(rng: np.random.Generator, height: int, width: int, scale_px: float, octaves: int = 4,
-        stretch: float = 1.0, gain: float = 0.55) -> Array:
+def fbm(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    scale_px: float,
+    octaves: int = 4,
+    stretch: float = 1.0,
+    gain: float = 0.55,
+) -> Array:
     """Fractal noise (height, width), zero mean, about unit standard deviation.
 
     scale_px is the size of the largest blotch; stretch > 1 makes blotches that much taller than wide (rain streaks).

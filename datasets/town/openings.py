@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .lettering import FONTS, Canvas, random_colour, write_text
+from .lettering import FONTS, Canvas, house_colour, random_colour, write_text
 from .noise import fbm
 
 Tint = tuple[int, int, int]
@@ -24,8 +24,13 @@ class Joinery:
 
 def random_joinery(rng: np.random.Generator) -> Joinery:
     colours: list[Tint] = [(232, 230, 222), (225, 218, 200), (86, 62, 44), (52, 66, 58), (120, 40, 36), (60, 72, 92)]
-    return Joinery(colours[int(rng.choice(6, p=[0.38, 0.2, 0.16, 0.1, 0.08, 0.08]))], int(rng.choice([1, 2, 2, 3])),
-                   int(rng.integers(1, 5)), float(rng.choice([0.0, 0.28, 0.33])), (230, 224, 210))
+    return Joinery(
+        colours[int(rng.choice(6, p=[0.38, 0.2, 0.16, 0.1, 0.08, 0.08]))],
+        int(rng.choice([1, 2, 2, 3])),
+        int(rng.integers(1, 5)),
+        float(rng.choice([0.0, 0.28, 0.33])),
+        (230, 224, 210),
+    )
 
 
 def glass(rng: np.random.Generator, height: int, width: int) -> Canvas:
@@ -65,7 +70,9 @@ def curtain(rng: np.random.Generator, pane: Canvas, colour: Tint) -> None:
         mask = np.ones((height, width), bool)
     else:
         mask = np.zeros((height, width), bool)
-    tone = np.asarray(colour if rng.random() < 0.65 else random_colour(rng, 90, 220), np.float32) * rng.uniform(0.45, 0.8)
+    tone = np.asarray(colour if rng.random() < 0.65 else house_colour(rng, 90, 220), np.float32) * rng.uniform(
+        0.45, 0.8
+    )
     drawn = folds[..., None] * tone
     pane[..., :3] = np.where(mask[..., None], np.clip(drawn, 0, 255), pane[..., :3])
     pane[..., 3] = np.where(mask, 235, pane[..., 3])
@@ -75,7 +82,9 @@ def curtain(rng: np.random.Generator, pane: Canvas, colour: Tint) -> None:
             w = int(rng.uniform(0.05, 0.12) * width) + 1
             colour_thing = (*random_colour(rng, 40, 200), 40)
             if rng.random() < 0.5:
-                cv2.ellipse(pane, (cx, height - h), (w * 2, h // 2 + 1), 0, 0, 360, (48, int(rng.integers(70, 110)), 44, 20), -1)
+                cv2.ellipse(
+                    pane, (cx, height - h), (w * 2, h // 2 + 1), 0, 0, 360, (48, int(rng.integers(70, 110)), 44, 20), -1
+                )
             cv2.rectangle(pane, (cx - w, height - h // 2), (cx + w, height), colour_thing, -1)
 
 
@@ -85,7 +94,7 @@ def paint_window(rng: np.random.Generator, view: Canvas, ppm: float, joinery: Jo
     view[...] = glass(rng, height, width)
     curtain(rng, view, joinery.curtain)
     frame = (*joinery.colour, 0)
-    shadow = tuple(int(c * 0.55) for c in joinery.colour) + (0,)
+    shadow = (*tuple(int(c * 0.55) for c in joinery.colour), 0)
     bar, thin = max(2, int(0.055 * ppm)), max(1, int(0.028 * ppm))
 
     def line(x0: float, y0: float, x1: float, y1: float, thick: int) -> None:
@@ -124,17 +133,37 @@ def paint_shop_window(rng: np.random.Generator, view: Canvas, ppm: float, colour
             w, h = rng.uniform(0.05, 0.3) * ppm, rng.uniform(0.08, 0.42) * ppm * (0.7 + 0.3 / shelves)
             tone = (*(int(c * depth) for c in random_colour(rng, 70, 245)), int(rng.integers(130, 230)))
             if rng.random() < 0.35:
-                cv2.ellipse(view, (int(x + w / 2), int(floor - h / 2)), (int(w / 2) + 1, int(h / 2) + 1), 0, 0, 360, tone, -1, cv2.LINE_AA)
+                cv2.ellipse(
+                    view,
+                    (int(x + w / 2), int(floor - h / 2)),
+                    (int(w / 2) + 1, int(h / 2) + 1),
+                    0,
+                    0,
+                    360,
+                    tone,
+                    -1,
+                    cv2.LINE_AA,
+                )
             else:
                 cv2.rectangle(view, (int(x), int(floor - h)), (int(x + w), floor), tone, -1)
                 if rng.random() < 0.5:
-                    cv2.rectangle(view, (int(x + w * 0.2), int(floor - h * 0.7)), (int(x + w * 0.8), int(floor - h * 0.4)),
-                                  (235, 230, 215, 220), -1)
+                    cv2.rectangle(
+                        view,
+                        (int(x + w * 0.2), int(floor - h * 0.7)),
+                        (int(x + w * 0.8), int(floor - h * 0.4)),
+                        (235, 230, 215, 220),
+                        -1,
+                    )
             x += w + rng.uniform(0.0, 0.16) * ppm
         cv2.line(view, (0, floor), (width, floor), (66, 52, 42, 60), max(1, int(0.03 * ppm)))
     if rng.random() < 0.7:
-        write_text(view, text, (int(0.1 * width), int(0.08 * height), int(0.9 * width), int(0.3 * height)),
-                   (240, 226, 170, 160), int(rng.choice(FONTS)))
+        write_text(
+            view,
+            text,
+            (int(0.1 * width), int(0.08 * height), int(0.9 * width), int(0.3 * height)),
+            (240, 226, 170, 160),
+            int(rng.choice(FONTS)),
+        )
     frame = (*colour, 0)
     for column in range(1, int(rng.integers(1, 4))):
         x = int(column * width / 3)
@@ -147,10 +176,12 @@ def paint_shop_window(rng: np.random.Generator, view: Canvas, ppm: float, colour
 def paint_door(rng: np.random.Generator, view: Canvas, ppm: float, colour: Tint) -> None:
     """A panelled door, one or two leaves, often with a light above it."""
     height, width = view.shape[:2]
-    grain = 1 + 0.08 * fbm(rng, height, width, 0.05 * ppm, 2, stretch=12.0) + 0.06 * fbm(rng, height, width, 0.5 * ppm, 3)
+    grain = (
+        1 + 0.08 * fbm(rng, height, width, 0.05 * ppm, 2, stretch=12.0) + 0.06 * fbm(rng, height, width, 0.5 * ppm, 3)
+    )
     view[..., :3] = np.clip(np.asarray(colour, np.float32) * grain[..., None], 0, 255)
     view[..., 3] = 0
-    dark, light = tuple(int(c * 0.5) for c in colour) + (0,), tuple(min(255, int(c * 1.35 + 12)) for c in colour) + (0,)
+    dark, light = (*tuple(int(c * 0.5) for c in colour), 0), (*tuple(min(255, int(c * 1.35 + 12)) for c in colour), 0)
     top = int(rng.choice([0.0, 0.16, 0.22]) * height)
     if top:
         view[:top] = glass(rng, top, width)
@@ -170,6 +201,12 @@ def paint_door(rng: np.random.Generator, view: Canvas, ppm: float, colour: Tint)
             cv2.rectangle(view, a, b, dark, max(1, int(0.025 * ppm)))
             cv2.rectangle(view, (a[0] + 2, a[1] + 2), (b[0] - 2, b[1] - 2), light, 1)
         cv2.line(view, (x1, top), (x1, height), dark, max(1, int(0.02 * ppm)))
-    cv2.circle(view, (int(width * (0.5 if leaves == 2 else 0.86)) + 4, int(0.56 * height)), max(2, int(0.035 * ppm)),
-               (205, 175, 95, 0), -1, cv2.LINE_AA)
+    cv2.circle(
+        view,
+        (int(width * (0.5 if leaves == 2 else 0.86)) + 4, int(0.56 * height)),
+        max(2, int(0.035 * ppm)),
+        (205, 175, 95, 0),
+        -1,
+        cv2.LINE_AA,
+    )
     view[int(0.9 * height) :, :, :3] = (view[int(0.9 * height) :, :, :3] * 0.7).astype(np.uint8)

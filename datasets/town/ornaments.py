@@ -4,7 +4,7 @@ import numpy as np
 
 from .facade import Facade, Rect
 from .geometry import Frame, Paint, Scene, box, panel
-from .lettering import poster, random_colour, write_text
+from .lettering import house_colour, poster, write_text
 from .materials import Colour
 from .openings import Tint
 from .plants import flower_box
@@ -17,7 +17,7 @@ def window_glow(rng: np.random.Generator, share: float = 0.34) -> tuple[float, f
     """Light behind a window at night, zero where nobody is at home."""
     if rng.random() > share:
         return (0.0, 0.0, 0.0)
-    colour = np.array(LIT_COLOURS[int(rng.choice(5, p=[0.4, 0.3, 0.15, 0.1, 0.05]))]) * rng.uniform(0.25, 1.0)
+    colour = np.array(LIT_COLOURS[int(rng.choice(5, p=[0.4, 0.3, 0.15, 0.1, 0.05]))]) * rng.uniform(0.35, 1.5)
     return float(colour[0]), float(colour[1]), float(colour[2])
 
 
@@ -43,8 +43,17 @@ def surround(rng: np.random.Generator, facade: Facade, rect: Rect, stone: Colour
             facade.lift(stone_rect, 0.11, side)
 
 
-def sill(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int, rect: Rect,
-         stone: Colour, side: Paint) -> None:
+def sill(
+    rng: np.random.Generator,
+    scene: Scene,
+    facade: Facade,
+    sheets: Sheets,
+    frame: Frame,
+    instance: int,
+    rect: Rect,
+    stone: Colour,
+    side: Paint,
+) -> None:
     u0, _, u1, v1 = rect
     ledge: Rect = (u0 - 0.16, v1, u1 + 0.16, v1 + 0.12)
     facade.fill(rng, ledge, (min(1, stone[0] * 1.2), min(1, stone[1] * 1.2), min(1, stone[2] * 1.2)))
@@ -55,13 +64,20 @@ def sill(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets,
         flower_box(rng, scene, sheets, frame, instance, u0, u1, v1)
 
 
-def shutters(rng: np.random.Generator, facade: Facade, rect: Rect, columns: tuple[tuple[float, float], ...], number: int,
-             width: float, sheets: Sheets) -> None:
+def shutters(
+    rng: np.random.Generator,
+    facade: Facade,
+    rect: Rect,
+    columns: tuple[tuple[float, float], ...],
+    number: int,
+    width: float,
+    sheets: Sheets,
+) -> None:
     """Louvred shutters folded back against the wall where there is room; a house has them or not."""
     house = np.random.default_rng(int(width * 1e6) % 2**31)
     if house.random() > 0.4:
         return
-    colour: Tint = random_colour(house, 60, 140)
+    colour: Tint = house_colour(house, 60, 140)
     u0, v0, u1, v1 = rect
     leaf = (u1 - u0) / 2
     gap_left = u0 - (columns[number - 1][1] if number else 0.0)
@@ -78,8 +94,16 @@ def shutters(rng: np.random.Generator, facade: Facade, rect: Rect, columns: tupl
         facade.lift(board, 0.05, sheets.paint(rng, sheets.plain, (colour[0] / 230, colour[1] / 230, colour[2] / 230)))
 
 
-def balcony(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Sheets, frame: Frame, instance: int, rect: Rect,
-            side: Paint) -> None:
+def balcony(
+    rng: np.random.Generator,
+    scene: Scene,
+    facade: Facade,
+    sheets: Sheets,
+    frame: Frame,
+    instance: int,
+    rect: Rect,
+    side: Paint,
+) -> None:
     """A slab on two brackets with an iron railing on three sides."""
     u0, _, u1, v1 = rect
     left, right, reach = u0 - 0.45, u1 + 0.45, float(rng.uniform(0.75, 1.0))
@@ -96,11 +120,28 @@ def balcony(rng: np.random.Generator, scene: Scene, facade: Facade, sheets: Shee
     panel(scene, corner + (right - left - 0.06) * r, o * (reach - 0.04), d * 1.0, rail, instance)
     facade.soft_shadow((left, v1, right, v1 + 0.16), 0.5)
     if rng.random() < 0.6:
-        flower_box(rng, scene, sheets, Frame(frame.point(0, 0, reach - 0.2), r, d), instance, left + 0.1, right - 0.1, v1 - 0.82)
+        flower_box(
+            rng,
+            scene,
+            sheets,
+            Frame(frame.point(0, 0, reach - 0.2), r, d),
+            instance,
+            left + 0.1,
+            right - 0.1,
+            v1 - 0.82,
+        )
 
 
-def bands_and_corners(rng: np.random.Generator, facade: Facade, floors: list[float], gable: float, eaves: bool, wall: str,
-                      stone: Colour, side: Paint) -> None:
+def bands_and_corners(
+    rng: np.random.Generator,
+    facade: Facade,
+    floors: list[float],
+    gable: float,
+    eaves: bool,
+    wall: str,
+    stone: Colour,
+    side: Paint,
+) -> None:
     """String courses between storeys, a cornice under the eaves, stones or pilasters at the corners."""
     width = facade.width
     light: Colour = (min(1, stone[0] * 1.12), min(1, stone[1] * 1.12), min(1, stone[2] * 1.12))
@@ -166,9 +207,18 @@ def clutter(rng: np.random.Generator, facade: Facade, first_floor: float, ground
             poster(rng, facade.view(rect))
     plate = facade.view((0.45, ground - 2.5, 0.72, ground - 2.3))
     plate[...] = (28, 46, 110, 0)
-    write_text(facade.canvas, str(int(rng.integers(1, 60))),
-               (int(0.47 * facade.ppm), int((ground - 2.49) * facade.ppm), int(0.7 * facade.ppm), int((ground - 2.31) * facade.ppm)),
-               (240, 240, 235, 0), 0)
+    write_text(
+        facade.canvas,
+        str(int(rng.integers(1, 60))),
+        (
+            int(0.47 * facade.ppm),
+            int((ground - 2.49) * facade.ppm),
+            int(0.7 * facade.ppm),
+            int((ground - 2.31) * facade.ppm),
+        ),
+        (240, 240, 235, 0),
+        0,
+    )
     for _ in range(int(rng.integers(0, 3))):
         v = float(rng.uniform(first_floor - 0.6, first_floor + 0.3))
         facade.tone((0.0, v, facade.width, v + 0.025), 0.45)

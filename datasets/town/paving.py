@@ -10,8 +10,21 @@ from .noise import Array, blend, cracks, fbm, smoothstep
 def setts(rng: np.random.Generator, height: int, width: int, ppm: float, course: float = 0.15) -> Array:
     """Small hewn stones in wandering courses: (H, W, 3) in [0, 1]."""
     base = (0.47 + rng.normal(0, 0.02), 0.45, 0.42)
-    out = masonry(rng, height, width, ppm, course, course * 1.15, base, (0.24, 0.22, 0.19), spread=0.16, joint_m=0.02,
-                  jitter=0.09, hand_made=1.6)
+    out = masonry(
+        rng,
+        height,
+        width,
+        ppm,
+        course,
+        course * 1.15,
+        base,
+        (0.24, 0.22, 0.19),
+        spread=0.16,
+        joint_m=0.02,
+        jitter=0.09,
+        hand_made=1.6,
+        tint=0.1,
+    )
     return out * (1 + 0.07 * fbm(rng, height, width, 3.0 * ppm, 5))[..., None]
 
 
@@ -26,9 +39,12 @@ def square_paving(rng: np.random.Generator, size_m: float, ppm: float, middle: t
         blend(out, out * np.float32(1.45) + np.float32(0.02), band * 0.8)
     for _ in range(3):  # bands of slabs across the square
         angle, offset = rng.uniform(0, np.pi), rng.uniform(-4, 4)
-        distance = np.abs((axis[None, :] - middle[0]) * np.cos(angle) + (axis[:, None] - middle[1]) * np.sin(angle) - offset)
-        blend(out, out * np.array([1.3, 1.18, 1.05], np.float32), smoothstep(0.2, 0.17, distance.astype(np.float32)) * 0.8)
-    del radius
+        distance = np.abs(
+            (axis[None, :] - middle[0]) * np.cos(angle) + (axis[:, None] - middle[1]) * np.sin(angle) - offset
+        )
+        blend(
+            out, out * np.array([1.3, 1.18, 1.05], np.float32), smoothstep(0.2, 0.17, distance.astype(np.float32)) * 0.8
+        )
     wet = smoothstep(1.0, 2.2, fbm(rng, n, n, 4.0 * ppm, 5))
     out *= (1 - 0.3 * wet)[..., None]
     worn = smoothstep(0.8, 2.0, fbm(rng, n, n, 2.2 * ppm, 4))
@@ -48,7 +64,9 @@ def litter(rng: np.random.Generator, picture: np.ndarray, ppm: float) -> None:
         b = a + rng.normal(0, 4.0 * ppm, 2)
         points = np.round(np.stack([a, b]) * 8).astype(np.int32)
         mask = np.zeros((n, n), np.uint8)
-        cv2.line(mask, points[0].tolist(), points[1].tolist(), 255, int(rng.uniform(0.25, 0.7) * ppm), cv2.LINE_AA, shift=3)
+        cv2.line(
+            mask, points[0].tolist(), points[1].tolist(), 255, int(rng.uniform(0.25, 0.7) * ppm), cv2.LINE_AA, shift=3
+        )
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if not len(rows):
             continue
@@ -74,17 +92,30 @@ def litter(rng: np.random.Generator, picture: np.ndarray, ppm: float) -> None:
         kind = rng.random()
         if kind < 0.55:
             colour = (int(rng.integers(95, 190)), int(rng.integers(70, 130)), int(rng.integers(20, 60)))
-            cv2.ellipse(picture, (x, y), (int(rng.integers(2, 5)), int(rng.integers(1, 3))), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+            cv2.ellipse(
+                picture,
+                (x, y),
+                (int(rng.integers(2, 5)), int(rng.integers(1, 3))),
+                float(rng.uniform(0, 180)),
+                0,
+                360,
+                colour,
+                -1,
+            )
         elif kind < 0.93:
-            tone = int(rng.choice([40, 150, 165]))
-            cv2.circle(picture, (x, y), int(rng.integers(1, 3)), (tone, tone, tone), -1, cv2.LINE_AA)
+            grey = int(rng.choice([40, 150, 165]))
+            cv2.circle(picture, (x, y), int(rng.integers(1, 3)), (grey, grey, grey), -1, cv2.LINE_AA)
         else:
-            cv2.rectangle(picture, (x, y), (x + int(rng.integers(3, 8)), y + int(rng.integers(3, 7))), (222, 218, 206), -1)
+            cv2.rectangle(
+                picture, (x, y), (x + int(rng.integers(3, 8)), y + int(rng.integers(3, 7))), (222, 218, 206), -1
+            )
 
 
 def slabs(rng: np.random.Generator, height: int, width: int, ppm: float) -> Array:
     """A pavement of large worn slabs."""
-    out = masonry(rng, height, width, ppm, 0.55, 0.8, (0.58, 0.56, 0.52), (0.3, 0.29, 0.26), spread=0.08, joint_m=0.02, jitter=0.1)
+    out = masonry(
+        rng, height, width, ppm, 0.55, 0.8, (0.58, 0.56, 0.52), (0.3, 0.29, 0.26), spread=0.08, joint_m=0.02, jitter=0.1
+    )
     out *= (1 + 0.08 * fbm(rng, height, width, 0.9 * ppm, 5))[..., None]
     blend(out, (0.25, 0.24, 0.22), 0.6 * cracks(rng, height, width, 8, 0.06 * ppm))
     spots = smoothstep(1.5, 2.2, fbm(rng, height, width, 0.3 * ppm, 3))

@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 from .raster import Field
 from .shade import to_srgb
 
+NIGHT_NOISE = (4.0, 14.0)  # times the sensor's base noise variance
+NIGHT_BLUR_PX = (0.6, 1.2)  # what the phone's noise reduction leaves of detail
+NIGHT_SHAKE_PX = 4.0
+
 
 def develop_day(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Linear light (H, W, 3) -> photograph, with small differences in exposure, white balance and noise."""
@@ -31,10 +35,11 @@ def develop_night(light: Field, rng: np.random.Generator) -> NDArray[np.uint8]:
     gain = np.exp(rng.normal(0, 0.12)) * np.array([1.0, 0.96 + rng.normal(0, 0.02), 1.0 + rng.normal(0, 0.06)])
     light = light * (gain * _vignette(light.shape, 0.3)).astype(np.float32)
     light = light * (1 + light / 3.0) / (1 + light)
-    iso = rng.uniform(0.7, 1.5)
+    iso = rng.uniform(*NIGHT_NOISE)
     noise = rng.standard_normal(light.shape, dtype=np.float32)
     light = light + noise * np.sqrt(light * np.float32(9e-4 * iso) + np.float32(1.6e-5 * iso))
-    return _to_bytes(to_srgb(cv2.GaussianBlur(np.maximum(light, 0), (0, 0), 0.55)))
+    smoothed = cv2.GaussianBlur(np.maximum(light, 0), (0, 0), float(rng.uniform(*NIGHT_BLUR_PX)))
+    return _to_bytes(to_srgb(smoothed))
 
 
 def _vignette(shape: tuple[int, ...], strength: float) -> Field:
@@ -45,10 +50,10 @@ def _vignette(shape: tuple[int, ...], strength: float) -> Field:
 
 def _shake(light: Field, rng: np.random.Generator) -> Field:
     """Blur along a short line whose mean stays in place."""
-    length, angle = rng.uniform(0.3, 2.2), rng.uniform(0, np.pi)
-    kernel = np.zeros((7, 7), np.float32)
+    length, angle = rng.uniform(0.3, NIGHT_SHAKE_PX), rng.uniform(0, np.pi)
+    kernel = np.zeros((9, 9), np.float32)
     for step in np.linspace(-0.5, 0.5, 21):
-        x, y = 3 + step * length * np.cos(angle), 3 + step * length * np.sin(angle)
+        x, y = 4 + step * length * np.cos(angle), 4 + step * length * np.sin(angle)
         i, j = int(y), int(x)
         for di in (0, 1):
             for dj in (0, 1):

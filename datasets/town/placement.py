@@ -56,7 +56,11 @@ def place_shots(town: Town, database: int, day: int, night: int) -> tuple[list[S
         looks.append(look)
         shots.append(Shot(f"db/{index + 1:04d}.jpg", camera, pose, False, index, 1.0))
     centres = np.array([s.cam_from_world.centre for s in shots])
-    phones = {"nexus4": Camera(640, 480, 498.0), "nexus5x": Camera(640, 480, 548.0), "milestone": Camera(640, 480, 585.0)}
+    phones = {
+        "nexus4": Camera(640, 480, 498.0),
+        "nexus5x": Camera(640, 480, 548.0),
+        "milestone": Camera(640, 480, 585.0),
+    }
     queries: tuple[list[Shot], list[Shot]] = ([], [])
     for when, number in ((0, day), (1, night)):
         for index in range(number):
@@ -64,13 +68,27 @@ def place_shots(town: Town, database: int, day: int, night: int) -> tuple[list[S
             pose, _ = _find(rng, town, phones[phone], rng.random(), looks, centres)
             label, stamp = ("night", 9000) if when else ("day", 1000)
             sunshine = float(rng.choice([1.0, 0.85, 0.4, 0.1], p=[0.5, 0.2, 0.15, 0.15]))
-            queries[when].append(Shot(f"query/{label}/{phone}/IMG_{stamp + 7 * index:04d}.jpg", phones[phone], pose, bool(when),
-                                      stamp + index, sunshine))
+            queries[when].append(
+                Shot(
+                    f"query/{label}/{phone}/IMG_{stamp + 7 * index:04d}.jpg",
+                    phones[phone],
+                    pose,
+                    bool(when),
+                    stamp + index,
+                    sunshine,
+                )
+            )
     return shots, queries[0], queries[1]
 
 
-def _find(rng: np.random.Generator, town: Town, camera: Camera, around: float, looks: list[Coarse],
-          centres: Matrix | list[Matrix]) -> tuple[Pose, Coarse]:
+def _find(
+    rng: np.random.Generator,
+    town: Town,
+    camera: Camera,
+    around: float,
+    looks: list[Coarse],
+    centres: Matrix | list[Matrix],
+) -> tuple[Pose, Coarse]:
     """A pose that looks at the houses around that share of the way round the square, or at the monument."""
     for attempt in range(400):
         pose = _candidate(rng, town.site, around + rng.normal(0, 0.01 + 0.002 * attempt))
@@ -82,10 +100,12 @@ def _find(rng: np.random.Generator, town: Town, camera: Camera, around: float, l
         sky = np.isinf(look.depth).mean()
         if sky > 0.4 or (look.depth < 2.2).mean() > 0.06 or look.ground.mean() > 0.45 or np.median(look.depth) < 5.0:
             continue
-        if looks and shared_views(look, looks) < min(ENOUGH_VIEWS, len(looks)):
+        if looks and shared_views(look, looks) < min(ENOUGH_VIEWS, 1 + len(looks) // 16):
             continue
         return pose, look
-    raise NoPlaceError(f"town of seed {town.seed}: no free place for a camera after 400 tries; take another seed or fewer images")
+    raise NoPlaceError(
+        f"town of seed {town.seed}: no free place for a camera after 400 tries; take another seed or fewer images"
+    )
 
 
 def _candidate(rng: np.random.Generator, site: Site, around: float) -> Pose | None:
@@ -98,7 +118,9 @@ def _candidate(rng: np.random.Generator, site: Site, around: float) -> Pose | No
     target = site.corners[side] + sides[side] * np.clip(at / lengths[side], 0.0, 1.0)
     inward = np.array([sides[side][1], -sides[side][0]]) / lengths[side]
     angle = np.clip(rng.normal(0, 0.5), -1.0, 1.0)
-    turned = np.array([np.cos(angle) * inward[0] - np.sin(angle) * inward[1], np.sin(angle) * inward[0] + np.cos(angle) * inward[1]])
+    turned = np.array(
+        [np.cos(angle) * inward[0] - np.sin(angle) * inward[1], np.sin(angle) * inward[0] + np.cos(angle) * inward[1]]
+    )
     place = target + turned * rng.uniform(6.0, 22.0)
     if rng.random() < 0.12:
         target = site.middle[:2]
@@ -141,7 +163,9 @@ def shared_share(query: Coarse, other: Coarse) -> float:
     rows, columns = rows[pick], columns[pick]
     cx, cy = query.camera.centre
     z = query.depth[rows, columns].astype(np.float64)
-    local = np.stack([(columns + 0.5 - cx) / query.camera.focal * z, (rows + 0.5 - cy) / query.camera.focal * z, z], axis=1)
+    local = np.stack(
+        [(columns + 0.5 - cx) / query.camera.focal * z, (rows + 0.5 - cy) / query.camera.focal * z, z], axis=1
+    )
     world = (local - query.pose.translation) @ query.pose.rotation
     xy, depth = other.pose.project(other.camera, world)
     inside = (depth > 0.5) & (xy >= 0).all(axis=1) & (xy < (other.camera.width, other.camera.height)).all(axis=1)

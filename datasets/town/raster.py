@@ -1,4 +1,4 @@
-"""A z-buffer for convex polygons: every test and the inverse depth are linear in image coordinates, so results are exact."""
+"""A z-buffer for convex polygons: all tests and the inverse depth are linear in image coordinates, hence exact."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from .geometry import Polygon
 MAX_EDGES = 8
 NEAR_M = 0.05
 LARGE = 6000  # pixels from which a polygon is drawn by itself rather than in a batch
-BATCH = 1_500_000  # pixels a batch
+BATCH = 200_000  # pixels a batch: what the processor's cache holds
 Matrix = NDArray[np.float64]
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 Index = NDArray[np.int64]
 
 
@@ -48,28 +48,52 @@ class Mesh:
             vertices[index, len(corners) :] = corners[-1]
         basis = np.stack([np.stack([p.right, p.down, p.origin], axis=1) for p in polygons])
         normals = -np.cross(basis[:, :, 0], basis[:, :, 1])
-        texels = np.array([[*(atlas.corners[p.paint.texture] + (p.paint.x, p.paint.y)), p.paint.texels_per_m]
-                           for p in polygons], np.float32)
-        return Mesh(basis, edges, vertices, normals, np.einsum("pi,pi->p", normals, basis[:, :, 2]), texels,
-                    np.array([p.paint.cutout for p in polygons]))
+        texels = np.array(
+            [[*(atlas.corners[p.paint.texture] + (p.paint.x, p.paint.y)), p.paint.texels_per_m] for p in polygons],
+            np.float32,
+        )
+        return Mesh(
+            basis,
+            edges,
+            vertices,
+            normals,
+            np.einsum("pi,pi->p", normals, basis[:, :, 2]),
+            texels,
+            np.array([p.paint.cutout for p in polygons]),
+        )
 
     def subset(self, keep: NDArray) -> "Mesh":
-        return Mesh(self.basis[keep], self.edges[keep], self.vertices[keep], self.normals[keep], self.offsets[keep],
-                    self.texels[keep], self.cutout[keep])
+        return Mesh(
+            self.basis[keep],
+            self.edges[keep],
+            self.vertices[keep],
+            self.normals[keep],
+            self.offsets[keep],
+            self.texels[keep],
+            self.cutout[keep],
+        )
 
 
 @dataclass(frozen=True)
 class Raster:
-    """ids (H, W) int32 polygon in each pixel or -1; depth_key (H, W) float32, larger is nearer (1 / z in a perspective view);
-    planes (P, 3, 3) float64: rows give u * key, v * key and key as linear functions of (x, y, 1)."""
+    """ids (H, W) int32 polygon in each pixel or -1; depth_key (H, W) float32, larger is nearer, 1 / z in a perspective
+    view; planes (P, 3, 3): rows give u * key, v * key and key as linear functions of (x, y, 1)."""
 
     ids: NDArray[np.int32]
     depth_key: Field
     planes: Matrix
 
 
-def perspective(mesh: Mesh, rotation: Matrix, translation: Matrix, intrinsics: Matrix, width: int, height: int,
-                atlas: Atlas | None = None, double_sided: bool = False) -> Raster:
+def perspective(
+    mesh: Mesh,
+    rotation: Matrix,
+    translation: Matrix,
+    intrinsics: Matrix,
+    width: int,
+    height: int,
+    atlas: Atlas | None = None,
+    double_sided: bool = False,
+) -> Raster:
     """Draw the scene through a pinhole; polygons seen from behind are skipped unless double_sided.
 
     Without an atlas, cut-outs are drawn whole.
@@ -92,12 +116,20 @@ def perspective(mesh: Mesh, rotation: Matrix, translation: Matrix, intrinsics: M
     planes[chosen] = np.linalg.inv(basis[solid]) @ np.linalg.inv(intrinsics)
     bounds = np.stack([planes[chosen, 2], -planes[chosen, 2]], axis=1)
     bounds[:, 1, 2] += 1.0 / NEAR_M
+    bounds[in_front[chosen]] = 0.0  # nothing to cut off
     tests = np.concatenate([mesh.edges[chosen] @ planes[chosen], bounds], axis=1)
     return _draw(_Job(mesh, planes, atlas, True), chosen, tests, low[chosen], high[chosen], width, height)
 
 
-def orthographic(mesh: Mesh, rotation: Matrix, shift: Matrix, texels_per_m: float, size: int, far_m: float,
-                 atlas: Atlas | None = None) -> Raster:
+def orthographic(
+    mesh: Mesh,
+    rotation: Matrix,
+    shift: Matrix,
+    texels_per_m: float,
+    size: int,
+    far_m: float,
+    atlas: Atlas | None = None,
+) -> Raster:
     """Draw both sides of everything along rotation's third row; the depth key is far_m minus the distance along it."""
     image = (mesh.vertices @ rotation.T + shift)[..., :2] * texels_per_m
     basis = rotation @ mesh.basis
@@ -105,7 +137,9 @@ def orthographic(mesh: Mesh, rotation: Matrix, shift: Matrix, texels_per_m: floa
     flat = basis[:, :2, :2] * texels_per_m
     chosen = np.flatnonzero(np.abs(np.linalg.det(flat)) > 1e-2)
     inverse = np.linalg.inv(flat[chosen])
-    uv = np.concatenate([inverse, -np.einsum("pij,pj->pi", inverse, basis[chosen, :2, 2] * texels_per_m)[..., None]], axis=2)
+    uv = np.concatenate(
+        [inverse, -np.einsum("pij,pj->pi", inverse, basis[chosen, :2, 2] * texels_per_m)[..., None]], axis=2
+    )
     planes = np.zeros((len(mesh.basis), 3, 3))
     planes[chosen, :2] = uv
     z = basis[chosen, 2, 0, None] * uv[:, 0] + basis[chosen, 2, 1, None] * uv[:, 1]
@@ -184,9 +218,9 @@ def _draw(job: _Job, chosen: Index, tests: Matrix, low: Matrix, high: Matrix, wi
         np.copyto(ids[part], np.int32(chosen[number]), where=mask)
     small = np.flatnonzero((length > 0) & (area[owner] <= LARGE))
     ends = np.cumsum(length[small])
-    cuts = np.searchsorted(ends, np.arange(BATCH, ends[-1], BATCH)) if len(ends) else []
-    for part in np.split(small, cuts):
-        _draw_batch(job, chosen[owner[part]], row[part], c0[part], length[part], ids, keys)
+    cuts = np.searchsorted(ends, np.arange(BATCH, ends[-1] if len(ends) else 0, BATCH))
+    for batch in np.split(small, cuts):
+        _draw_batch(job, chosen[owner[batch]], row[batch], c0[batch], length[batch], ids, keys)
     return Raster(ids, keys, job.planes)
 
 
@@ -211,12 +245,16 @@ def _spans(tests: Matrix, owner: Index, y: Matrix) -> tuple[Matrix, Matrix]:
         with np.errstate(divide="ignore", invalid="ignore"):
             cross = -rest / slope
         left[rows] = np.maximum(left[rows], np.where(slope > 0, cross, -np.inf))
-        right[rows] = np.minimum(right[rows], np.where(slope < 0, cross, np.where((slope == 0) & (rest < 0), -np.inf, np.inf)))
+        right[rows] = np.minimum(
+            right[rows], np.where(slope < 0, cross, np.where((slope == 0) & (rest < 0), -np.inf, np.inf))
+        )
     return left, right
 
 
-def _draw_batch(job: _Job, polygons: Index, row: Index, start: Index, length: Index, ids: NDArray[np.int32], keys: Field) -> None:
-    """Spans of many polygons at once: among the pixels in front of what is there, the nearest is written last."""
+def _draw_batch(
+    job: _Job, polygons: Index, row: Index, start: Index, length: Index, ids: NDArray[np.int32], keys: Field
+) -> None:
+    """Spans of many polygons at once: of the pixels in front of what is there, the nearest stay."""
     if not len(length):
         return
     width = keys.shape[1]
@@ -225,14 +263,17 @@ def _draw_batch(job: _Job, polygons: Index, row: Index, start: Index, length: In
     first = np.cumsum(length) - length
     span = np.repeat(np.arange(len(length), dtype=np.int32), length)
     column = np.arange(len(span), dtype=np.int32) - (first - start).astype(np.int32).take(span)
-    key = base.astype(np.float32).take(span) + p[:, 0].astype(np.float32).take(span) * column
+    key = base.astype(np.float32).take(span) + p[:, 0].astype(np.float32).take(span) * column.astype(np.float32)
     pixel = (row * width).astype(np.int32).take(span) + column
     front = np.flatnonzero(key > keys.reshape(-1).take(pixel))
     span, column, key, pixel = span[front], column[front], key[front], pixel[front]
     if job.mesh.cutout[polygons].any():
         solid = job.opaque(polygons[span], column + 0.5, row[span] + 0.5, key)
         span, key, pixel = span[solid], key[solid], pixel[solid]
-    order = np.argsort(key, kind="stable")
-    pixel = pixel[order]
-    keys.reshape(-1)[pixel] = key[order]
-    ids.reshape(-1)[pixel] = polygons[span[order]]
+    flat_keys, flat_ids = keys.reshape(-1), ids.reshape(-1)
+    polygon = polygons.astype(np.int32).take(span)
+    while len(key):  # where several want one pixel, one of them is written; those in front of it try again
+        flat_keys[pixel] = key
+        flat_ids[pixel] = polygon
+        again = np.flatnonzero(key > flat_keys.take(pixel))
+        pixel, key, polygon = pixel[again], key[again], polygon[again]

@@ -14,7 +14,7 @@ from .render import View
 
 @dataclass(frozen=True)
 class Model:
-    """points (N, 3) metres, colours (N, 3) uint8; observation k: point, shot and exact projection (x, y), sorted by shot."""
+    """points (N, 3) metres, colours (N, 3) uint8; observations by shot: point, shot and exact projection (x, y)."""
 
     points: Matrix
     colours: NDArray[np.uint8]
@@ -30,7 +30,9 @@ def build_model(shots: list[Shot], views: list[View], per_image: int = 110) -> M
         rows, columns = _corners(view, per_image)
         z = view.depth_m[rows, columns].astype(np.float64)
         cx, cy = shot.camera.centre
-        local = np.stack([(columns + 0.5 - cx) / shot.camera.focal * z, (rows + 0.5 - cy) / shot.camera.focal * z, z], axis=1)
+        local = np.stack(
+            [(columns + 0.5 - cx) / shot.camera.focal * z, (rows + 0.5 - cy) / shot.camera.focal * z, z], axis=1
+        )
         found.append((local - shot.cam_from_world.translation) @ shot.cam_from_world.rotation)
         owners.append(view.polygons[rows, columns])
         colours.append(view.image[rows, columns])
@@ -73,15 +75,25 @@ def write_colmap(model: Model, shots: list[Shot], folder: Path) -> None:
     for shot in shots:
         if shot.camera.focal not in ids:
             ids[shot.camera.focal] = len(ids) + 1
-            reconstruction.add_camera_with_trivial_rig(pycolmap.Camera(
-                model="SIMPLE_RADIAL", width=shot.camera.width, height=shot.camera.height,
-                params=[shot.camera.focal, *shot.camera.centre, 0.0], camera_id=ids[shot.camera.focal]))
+            reconstruction.add_camera_with_trivial_rig(
+                pycolmap.Camera(
+                    model="SIMPLE_RADIAL",
+                    width=shot.camera.width,
+                    height=shot.camera.height,
+                    params=[shot.camera.focal, *shot.camera.centre, 0.0],
+                    camera_id=ids[shot.camera.focal],
+                )
+            )
     slots = np.zeros(len(model.xy), int)
     for index, shot in enumerate(shots):
         mine = np.flatnonzero(model.shot_of == index)
         slots[mine] = np.arange(len(mine))
-        image = pycolmap.Image(name=shot.name, keypoints=model.xy[mine], camera_id=ids[shot.camera.focal], image_id=index + 1)
-        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(np.roll(shot.cam_from_world.quaternion, -1)), shot.cam_from_world.translation)
+        image = pycolmap.Image(
+            name=shot.name, keypoints=model.xy[mine], camera_id=ids[shot.camera.focal], image_id=index + 1
+        )
+        pose = pycolmap.Rigid3d(
+            pycolmap.Rotation3d(np.roll(shot.cam_from_world.quaternion, -1)), shot.cam_from_world.translation
+        )
         reconstruction.add_image_with_trivial_frame(image, pose)
     order = np.argsort(model.point_of, kind="stable")
     for observations in np.split(order, np.cumsum(np.bincount(model.point_of))[:-1]):
@@ -108,7 +120,11 @@ def write_nvm(model: Model, shots: list[Shot], path: Path) -> None:
     order = np.argsort(model.point_of, kind="stable")
     for observations in np.split(order, np.cumsum(np.bincount(model.point_of))[:-1]):
         point = model.point_of[observations[0]]
-        parts = [*(_number(x) for x in model.points[point]), *(str(c) for c in model.colours[point]), str(len(observations))]
+        parts = [
+            *(_number(x) for x in model.points[point]),
+            *(str(c) for c in model.colours[point]),
+            str(len(observations)),
+        ]
         for k in observations:
             camera = shots[model.shot_of[k]].camera
             x, y = model.xy[k] - np.array(camera.centre)

@@ -53,13 +53,27 @@ def ridge_roof(roof: Roofing, top: float, joinery: Joinery) -> None:
     polygon(roof.scene, np.array([left[2] + along, left[1] + along, left[0] + along]), plain, roof.instance)
     gutter = roof.sheets.paint(rng, roof.sheets.iron, (2.2, 2.2, 2.1), 7.9)
     gutter = Paint(gutter.texture, 0, gutter.y, gutter.texels_per_m * min(1.0, 7.5 / width))
-    box(roof.scene, Frame(eave, frame.right, frame.down), 0, -0.02, width, 0.1, -0.1, 0.04, gutter, gutter, roof.instance)
+    box(
+        roof.scene,
+        Frame(eave, frame.right, frame.down),
+        0,
+        -0.02,
+        width,
+        0.1,
+        -0.1,
+        0.04,
+        gutter,
+        gutter,
+        roof.instance,
+    )
     slope = rise / (depth / 2)
     number = int(rng.integers(0, 4)) if width > 6 else int(rng.integers(0, 3))
     for index in range(number):
         dormer(roof, (index + 0.5) * width / number, slope, joinery)
     for _ in range(int(rng.integers(1, 3))):
-        chimney(roof, frame.point(float(rng.uniform(0.6, width - 0.6)), -rise, -depth / 2 + float(rng.uniform(-0.6, 0.6))))
+        chimney(
+            roof, frame.point(float(rng.uniform(0.6, width - 0.6)), -rise, -depth / 2 + float(rng.uniform(-0.6, 0.6)))
+        )
 
 
 def gable_roof(roof: Roofing, overhang: bool) -> None:
@@ -80,7 +94,9 @@ def gable_roof(roof: Roofing, overhang: bool) -> None:
             down = np.cross(along, frame.out)
             down = down / np.linalg.norm(down) * 0.2
             down = down if down[2] < 0 else -down
-            board = Paint(board.texture, 0, 0, board.texels_per_m * min(1, 7.5 / float(np.linalg.norm(along))), board.tint)
+            board = Paint(
+                board.texture, 0, 0, board.texels_per_m * min(1, 7.5 / float(np.linalg.norm(along))), board.tint
+            )
             panel(roof.scene, a, along, down, board, roof.instance)
             panel(roof.scene, b, -along, -frame.out * 0.25, board, roof.instance)
     chimney(roof, ridge - frame.out * float(rng.uniform(2.0, depth - 1.5)))
@@ -91,7 +107,9 @@ def dormer(roof: Roofing, u: float, slope: float, joinery: Joinery) -> None:
     rng, frame = roof.rng, roof.frame
     half, high, ppm = 0.55, 1.25, 64.0
     back = 0.9
-    canvas = to_canvas(np.full((round(high * ppm), round(2 * half * ppm), 3), 0.5, np.float32) * np.array([0.8, 0.76, 0.7], np.float32))
+    canvas = to_canvas(
+        np.full((round(high * ppm), round(2 * half * ppm), 3), 0.5, np.float32) * np.array([0.8, 0.76, 0.7], np.float32)
+    )
     edge = int(0.12 * ppm)
     paint_window(rng, canvas[edge:-edge, edge:-edge], ppm, joinery)
     face = Paint(roof.builder.add(canvas), 0, 0, ppm, glow=(0.5, 0.3, 0.12) if rng.random() < 0.2 else (0.0, 0.0, 0.0))
@@ -105,7 +123,12 @@ def dormer(roof: Roofing, u: float, slope: float, joinery: Joinery) -> None:
     tiles = roof.tiles(reach + 1.0, 0.85, 32.0)
     panel(roof.scene, ridge + away, -away, local.point(-0.15, 0.1, 0.2) - ridge, tiles, roof.instance)
     panel(roof.scene, ridge, away, local.point(2 * half + 0.15, 0.1, 0.2) - ridge, tiles, roof.instance)
-    polygon(roof.scene, np.array([local.point(half, -0.35), local.point(2 * half, 0.0), local.point(0, 0.0)]), side, roof.instance)
+    polygon(
+        roof.scene,
+        np.array([local.point(half, -0.35), local.point(2 * half, 0.0), local.point(0, 0.0)]),
+        side,
+        roof.instance,
+    )
 
 
 def chimney(roof: Roofing, ridge: np.ndarray) -> None:
@@ -116,5 +139,16 @@ def chimney(roof: Roofing, ridge: np.ndarray) -> None:
     local = Frame(ridge + high * UP - 0.35 * roof.frame.right, roof.frame.right, roof.frame.down)
     box(roof.scene, local, 0, 0, width, high + 0.8, -0.3, 0.3, paint, paint, roof.instance, bottom=False)
     cap = roof.sheets.paint(rng, roof.sheets.stone)
-    box(roof.scene, Frame(local.point(-0.06, -0.1), local.right, local.down), 0, 0, width + 0.12, 0.12, -0.36, 0.36, cap, cap,
-        roof.instance)
+    box(
+        roof.scene,
+        Frame(local.point(-0.06, -0.1), local.right, local.down),
+        0,
+        0,
+        width + 0.12,
+        0.12,
+        -0.36,
+        0.36,
+        cap,
+        cap,
+        roof.instance,
+    )

@@ -7,26 +7,24 @@ from .atlas import LEVELS, Atlas, lookup
 from .raster import Field, Raster
 
 MAX_PROBES = 4
-TO_LINEAR = np.where(np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92,
-                     ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4).astype(np.float32)
+TO_LINEAR = np.where(
+    np.arange(256) / 255 <= 0.04045, np.arange(256) / 255 / 12.92, ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
+).astype(np.float32)
 
 
 class Surface:
-    """The N covered samples of a raster: polygon, place on it in metres, depth, and how these change from sample to sample."""
+    """The N covered samples of some rows: polygon, place on it in metres, depth, and how the place changes."""
 
-    def __init__(self, raster: Raster) -> None:
-        self.where = np.flatnonzero(raster.ids.reshape(-1) >= 0)
-        self.ids = raster.ids.reshape(-1)[self.where]
-        width = raster.ids.shape[1]
-        self.row, self.column = np.divmod(self.where, width)
+    def __init__(self, raster: Raster, top: int, bottom: int) -> None:
+        ids = raster.ids[top:bottom]
+        self.row, self.column = (axis.astype(np.int32) for axis in np.nonzero(ids >= 0))
+        self.ids = ids[self.row, self.column]
+        self.row += top
         x = self.column.astype(np.float32) + np.float32(0.5)
         y = self.row.astype(np.float32) + np.float32(0.5)
-        table = raster.planes.astype(np.float32)
-        self._p = [table[:, 0, k].take(self.ids) for k in range(3)]
-        self._q = [table[:, 1, k].take(self.ids) for k in range(3)]
-        self._w = [table[:, 2, k].take(self.ids) for k in range(3)]
-        key = self._w[0] * x + self._w[1] * y + self._w[2]
-        self.depth = 1.0 / key
+        rows = raster.planes.reshape(-1, 9).take(self.ids, axis=0).astype(np.float32, copy=False)
+        self._p, self._q, self._w = ([np.ascontiguousarray(rows[:, 3 * i + k]) for k in range(3)] for i in range(3))
+        self.depth = 1.0 / (self._w[0] * x + self._w[1] * y + self._w[2])
         self.u = (self._p[0] * x + self._p[1] * y + self._p[2]) * self.depth
         self.v = (self._q[0] * x + self._q[1] * y + self._q[2]) * self.depth
         self.x, self.y = x, y
@@ -34,14 +32,18 @@ class Surface:
     def footprint(self) -> tuple[Field, Field, Field, Field]:
         """du/dx, dv/dx, du/dy, dv/dy in metres a sample."""
         d = self.depth
-        return ((self._p[0] - self.u * self._w[0]) * d, (self._q[0] - self.v * self._w[0]) * d,
-                (self._p[1] - self.u * self._w[1]) * d, (self._q[1] - self.v * self._w[1]) * d)
+        return (
+            (self._p[0] - self.u * self._w[0]) * d,
+            (self._q[0] - self.v * self._w[0]) * d,
+            (self._p[1] - self.u * self._w[1]) * d,
+            (self._q[1] - self.v * self._w[1]) * d,
+        )
 
 
 def texture(surface: Surface, atlas: Atlas, texels: Field) -> NDArray[np.uint8]:
     """Filtered texels (N, 4): the mip level follows the narrow side of the footprint, up to four probes its long side.
 
-    The level is rounded with an offset that alternates over each 2 x 2 block of samples, so that their mean blends levels.
+    The level is rounded with an offset that alternates over each 2 x 2 block of samples: their mean blends levels.
     """
     scale = texels[:, 2].take(surface.ids)
     s = surface.u * scale + texels[:, 0].take(surface.ids)

@@ -7,7 +7,7 @@ import numpy as np
 
 from .atlas import AtlasBuilder
 from .geometry import Paint
-from .lettering import random_colour, sign_board, write_text
+from .lettering import house_colour, random_colour, sign_board, write_text
 from .materials import ashlar, planks, plaster, shade
 from .names import surname
 from .noise import fbm, smoothstep, speckle
@@ -32,11 +32,15 @@ class Sheets:
     signs: list[int]
     lantern: int
 
-    def paint(self, rng: np.random.Generator, kind: int, tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
-              used_m: float = 3.0) -> Paint:
-        """A random window of a sheet for things up to used_m metres large."""
-        room = max(0.0, SHEET_M - used_m) * SHEET_PPM
-        x, y = rng.uniform(0, room + 1e-9, 2)
+    def paint(
+        self,
+        rng: np.random.Generator,
+        kind: int,
+        tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        used_m: float = 3.0,
+    ) -> Paint:
+        """A random window of a sheet for things up to used_m metres high, with room to the right for a varied lathe."""
+        x, y = rng.uniform(0, SHEET_PPM, 1)[0], rng.uniform(0, max(0.0, SHEET_M - used_m) * SHEET_PPM + 1e-9)
         return Paint(kind, float(x), float(y), SHEET_PPM, tint)
 
 
@@ -54,13 +58,28 @@ def make_sheets(rng: np.random.Generator, builder: AtlasBuilder) -> Sheets:
     petals = tuple(random_colour(rng, 150, 250) for _ in range(3))
     flowers = builder.add(leaf_card(rng, 96, 60, (0.2, 0.36, 0.12), petals), True)
     stripes = [builder.add(striped_cloth(rng, n)) for _ in range(3)]
-    return Sheets(builder.add_colour(stone), builder.add_colour(plain), builder.add_colour(wood), builder.add_colour(iron),
-                  builder.add_colour(water), leaves, flowers, builder.add(railing_card(n), True), stripes,
-                  [builder.add(hanging_board(rng)) for _ in range(8)], builder.add(lantern_glass()))
+    return Sheets(
+        builder.add_colour(stone),
+        builder.add_colour(plain),
+        builder.add_colour(wood),
+        builder.add_colour(iron),
+        builder.add_colour(water),
+        leaves,
+        flowers,
+        builder.add(railing_card(n), True),
+        stripes,
+        [builder.add(hanging_board(rng)) for _ in range(8)],
+        builder.add(lantern_glass()),
+    )
 
 
-def leaf_card(rng: np.random.Generator, size: int, count: int, base: tuple[float, float, float],
-              petals: tuple[tuple[int, int, int], ...]) -> np.ndarray:
+def leaf_card(
+    rng: np.random.Generator,
+    size: int,
+    count: int,
+    base: tuple[float, float, float],
+    petals: tuple[tuple[int, int, int], ...],
+) -> np.ndarray:
     """A twig's worth of leaves, cut out by the fourth channel, on a leaf-coloured ground."""
     card = np.zeros((size, size, 4), np.uint8)
     card[..., :3] = np.asarray(base) * 150
@@ -105,7 +124,7 @@ def railing_card(size: int) -> np.ndarray:
 
 def striped_cloth(rng: np.random.Generator, size: int) -> np.ndarray:
     """Awning cloth: stripes down the slope, faded and dirty."""
-    a, b = np.asarray(random_colour(rng, 90, 190), np.float32) / 255, np.array([0.86, 0.84, 0.78], np.float32)
+    a, b = np.asarray(house_colour(rng, 70, 150), np.float32) / 255, np.array([0.86, 0.84, 0.78], np.float32)
     step = int(rng.integers(12, 26))
     on = ((np.arange(size) // step) % 2)[None, :, None]
     cloth = np.where(on, a, b) * (1 + 0.09 * fbm(rng, size, size, 50, 5) + speckle(rng, size, size, 0.03))[..., None]

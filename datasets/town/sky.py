@@ -22,7 +22,9 @@ class Sky:
     def random(rng: np.random.Generator, towards_sun: np.ndarray) -> "Sky":
         field = fbm(rng, SIZE, SIZE, 190, 7, gain=0.6)
         clouds = smoothstep(float(rng.uniform(-0.3, 0.4)), 1.7, field)
-        stars = (rng.random((SIZE, SIZE)) > 0.9985).astype(np.float32) * rng.uniform(0.2, 1, (SIZE, SIZE)).astype(np.float32)
+        stars = (rng.random((SIZE, SIZE)) > 0.9985).astype(np.float32) * rng.uniform(0.2, 1, (SIZE, SIZE)).astype(
+            np.float32
+        )
         return Sky(clouds, cv2.GaussianBlur(stars, (0, 0), 0.6), towards_sun)
 
     def colour(self, directions: Array, night: bool) -> Array:
@@ -43,7 +45,9 @@ class Sky:
         up = z[:, None]
         if night:
             base = np.array([0.0035, 0.0045, 0.0085]) + np.array([0.014, 0.009, 0.006]) * np.exp(-up * 4)
-            return (base + cover * np.array([0.006, 0.005, 0.0045]) + 0.12 * look(self.stars) * (1 - cover)).astype(np.float32)
+            return (base + cover * np.array([0.006, 0.005, 0.0045]) + 0.12 * look(self.stars) * (1 - cover)).astype(
+                np.float32
+            )
         blue, pale = np.array([0.20, 0.36, 0.72]), np.array([0.72, 0.82, 0.92])
         mix = np.exp(-up * 3.2)
         base = blue + (pale - blue) * mix

@@ -10,7 +10,9 @@ from .materials import ashlar, planks, roof_tiles, weather
 from .sheets import Sheets
 
 
-def build_tower(rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, sheets: Sheets, foot: Vector, instance: int) -> None:
+def build_tower(
+    rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, sheets: Sheets, foot: Vector, instance: int
+) -> None:
     """Four faces with belfry openings and a clock, and a spire of four or eight sides."""
     ppm, half, height = 40.0, float(rng.uniform(2.4, 3.2)), float(rng.uniform(19.0, 24.0))
     turn, hour = float(rng.uniform(0, np.pi / 2)), float(rng.uniform(8, 19))
@@ -43,13 +45,30 @@ def build_tower(rng: np.random.Generator, scene: Scene, builder: AtlasBuilder, s
         left = foot + out * half - right * half
         frame = Frame.facing(left, left + 2 * half * right, height)
         glow = (0.8, 0.7, 0.45)
-        facade.emit(scene, frame, builder.add(facade.canvas), instance, side, [(0.0, 0.0, facade.width, facade.height)], glow)
+        facade.emit(
+            scene, frame, builder.add(facade.canvas), instance, side, [(0.0, 0.0, facade.width, facade.height)], glow
+        )
     sides = int(rng.choice([4, 8]))
     spire = float(rng.uniform(6.0, 10.0))
     reach = half * (1.5 if sides == 4 else 1.16)
     slope = roof_tiles(rng, round((spire + 2) * 32), round(2 * reach * 32), 32.0, (0.27, 0.33, 0.31))
     paint = Paint(builder.add_colour(slope), 0, 0, 32.0)
     start = turn + np.pi / sides
-    lathe(scene, foot + height * UP, [(0.0, spire), (reach * 0.62, spire * 0.22), (reach, 0.0)], sides, paint, instance, start)
+    lathe(
+        scene,
+        foot + height * UP,
+        [(0.0, spire), (reach * 0.62, spire * 0.22), (reach, 0.0)],
+        sides,
+        paint,
+        instance,
+        start,
+    )
     gold = sheets.paint(rng, sheets.plain, (1.2, 0.85, 0.3))
-    lathe(scene, foot + (height + spire) * UP, [(0.0, 1.4), (0.03, 1.38), (0.03, 0.5), (0.22, 0.3), (0.0, 0.05)], 8, gold, instance)
+    lathe(
+        scene,
+        foot + (height + spire) * UP,
+        [(0.0, 1.4), (0.03, 1.38), (0.03, 0.5), (0.22, 0.3), (0.0, 0.05)],
+        8,
+        gold,
+        instance,
+    )

@@ -6,28 +6,43 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from .camera import Camera
 from .placement import Shot, place_shots
 from .reference import build_model, write_colmap, write_nvm
-from .render import Town, View, build_town, render_view
+from .render import Town, View, build_town, photograph, render_view
 
 VERSIONS = ("v1.1", "v1.0")
 JPEG_QUALITY = 93
 
 
-def write_town(output: Path | str, seed: int = 0, version: str = "v1.1", database: int = 64, day: int = 20, night: int = 20,
-               threads: int = 2) -> Path:
+def write_town(
+    output: Path | str,
+    seed: int = 0,
+    version: str = "v1.1",
+    database: int = 64,
+    day: int = 20,
+    night: int = 20,
+    threads: int = 2,
+    detail: float = 1.0,
+) -> Path:
     """Render the town of a seed into output and return it.
 
-    Images go to images_upright, query lists to queries, the reference model to 3D-models, query poses to ground_truth.txt
+    Images go to images_upright, query lists to queries, the reference model to 3D-models, poses to ground_truth.txt
     (name qw qx qy qz tx ty tz, cam_from_world, metres). The same arguments give the same bytes. Raises ValueError for a
     version other than "v1.1" and "v1.0", and placement.NoPlaceError where a town has no room for so many cameras.
     """
+    check_version(version)
+    with _single_threaded_opencv():
+        return write(build_town(seed, detail), output, version, database, day, night, threads)
+
+
+def check_version(version: str) -> None:
+    """Raise ValueError for a layout that is not one of VERSIONS."""
     if version not in VERSIONS:
         raise ValueError(f"version is {version!r}; the town is written as one of {', '.join(VERSIONS)}")
-    with _single_threaded_opencv():
-        return _write(Path(output), seed, version, database, day, night, threads)
 
 
 @contextmanager
@@ -41,8 +56,10 @@ def _single_threaded_opencv() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _write(output: Path, seed: int, version: str, database: int, day: int, night: int, threads: int) -> Path:
-    town = build_town(seed)
+def write(town: Town, output: Path | str, version: str, database: int, day: int, night: int, threads: int = 2) -> Path:
+    """Photograph a town that is already built; arguments and errors as for write_town."""
+    check_version(version)
+    output = Path(output)
     database_shots, day_shots, night_shots = place_shots(town, database, day, night)
     views = list(_take(town, database_shots, output / "images_upright", threads, True))
     list(_take(town, day_shots + night_shots, output / "images_upright", threads, False))
@@ -65,19 +82,23 @@ def _take(town: Town, shots: list[Shot], folder: Path, threads: int, keep: bool)
     """Render and write shots in order; keep gives the views back."""
     for name in sorted({str((folder / s.name).parent) for s in shots}):
         Path(name).mkdir(parents=True, exist_ok=True)
+
+    def one(shot: Shot) -> tuple[View | None, NDArray[np.uint8]]:
+        arguments = (town, shot.camera, shot.cam_from_world, shot.night, shot.seed, shot.sunshine)
+        if not keep:
+            return None, photograph(*arguments)
+        view = render_view(*arguments)
+        return view, view.image
+
     with ThreadPoolExecutor(threads) as pool:
-        for shot, view in zip(shots, pool.map(lambda shot: _photograph(town, shot), shots), strict=True):
-            (folder / shot.name).write_bytes(_jpeg(shot, view))
-            yield view if keep else None
+        for shot, (view, image) in zip(shots, pool.map(one, shots), strict=True):
+            (folder / shot.name).write_bytes(_jpeg(shot, image))
+            yield view
 
 
-def _photograph(town: Town, shot: Shot) -> View:
-    return render_view(town, shot.camera, shot.cam_from_world, shot.night, shot.seed, shot.sunshine)
-
-
-def _jpeg(shot: Shot, view: View) -> bytes:
+def _jpeg(shot: Shot, image: NDArray[np.uint8]) -> bytes:
     quality = JPEG_QUALITY - 3 if shot.night else JPEG_QUALITY
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(view.image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise OSError(f"{shot.name}: OpenCV could not encode the image as JPEG")
     return bytes(data.tobytes())
