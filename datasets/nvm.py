@@ -21,7 +21,7 @@ def read_nvm(nvm: Path, intrinsics: Path) -> pycolmap.Reconstruction:
 
     Args:
         nvm: lines ``name focal qw qx qy qz cx cy cz radial 0`` for cameras, then points with their measurements.
-        intrinsics: ``name MODEL width height params...`` for each image; they take the place of the NVM's focal lengths.
+        intrinsics: ``name MODEL width height params...`` for each image, in place of the NVM's focal lengths.
 
     Raises:
         InputError: a malformed file, with its line; an image without intrinsics.
