@@ -1,15 +1,16 @@
 """`python -m datasets.town OUT`: render a town and write it as a dataset."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-from .placement import NoPlaceError
+from samfeat_hloc.errors import ConfigError, run_cli
+
 from .writer import VERSIONS, write_town
 
 
-def main() -> int:
+def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(prog="python -m datasets.town", description=__doc__)
     parser.add_argument("output", type=Path, help="folder to write, in the layout of Aachen Day-Night")
     parser.add_argument("--seed", type=int, default=0, help="another seed is another town (default: %(default)s)")
@@ -19,22 +20,14 @@ def main() -> int:
     parser.add_argument("--night", type=int, default=20, help="night queries (default: %(default)s)")
     arguments = parser.parse_args()
     if min(arguments.database, arguments.seed + 1) < 1 or min(arguments.day, arguments.night) < 0:
-        print("error: --database must be at least 1, --seed, --day and --night at least 0", file=sys.stderr)
-        return 2
+        raise ConfigError("--database must be at least 1, --seed, --day and --night at least 0")
     start = time.perf_counter()
-    try:
-        write_town(
-            arguments.output, arguments.seed, arguments.version, arguments.database, arguments.day, arguments.night
-        )
-    except (OSError, NoPlaceError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    write_town(arguments.output, arguments.seed, arguments.version, arguments.database, arguments.day, arguments.night)
     print(
         f"{arguments.output}: town {arguments.seed} as {arguments.version}, {arguments.database} database, "
         f"{arguments.day} day and {arguments.night} night images in {time.perf_counter() - start:.0f} s"
     )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_cli(main)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samfeat_hloc.errors import InputError
+
 from .camera import Camera, Matrix, Pose
 from .raster import Field
 from .render import Town, rasterize
@@ -37,7 +39,7 @@ class Coarse:
     ground: np.ndarray
 
 
-class NoPlaceError(RuntimeError):
+class NoPlaceError(InputError):
     """The town of this seed has no room for the cameras asked for."""
 
 

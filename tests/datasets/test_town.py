@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.town import Camera, Pose, Town, build_town, place_shots, render_view, write_town
+from datasets.town import Camera, Pose, Town, View, build_town, place_shots, render_view, write_town, writer
 from datasets.town.atlas import AtlasBuilder
 from datasets.town.geometry import Scene
 from datasets.town.raster import perspective
 from datasets.town.square import build_square
-from datasets.town.writer import write
+from datasets.town.writer import DONE, write
 from samfeat_hloc._pycolmap import pycolmap
+from samfeat_hloc.errors import ConfigError, InputError
 
 DETAIL = 0.3  # coarse textures, so that towns are built in seconds
 SMALL = {"database": 6, "day": 1, "night": 1}
@@ -25,7 +26,7 @@ def town() -> Town:
 
 @pytest.fixture(scope="module")
 def written(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(town, tmp_path_factory.mktemp("town"), "v1.1", **SMALL)
+    return write(town, tmp_path_factory.mktemp("town"), "v1.1", **SMALL, detail=DETAIL)
 
 
 def read_poses(path: Path) -> dict[str, np.ndarray]:
@@ -80,7 +81,7 @@ def test_reference_model_holds_exact_projections(written: Path) -> None:
 def test_same_seed_gives_the_same_bytes_and_v1_0_the_same_world(written: Path, tmp_path: Path) -> None:
     again = write_town(tmp_path, seed=3, version="v1.0", threads=1, detail=DETAIL, **SMALL)
     for path in sorted(written.rglob("*")):
-        if path.is_file() and "3D-models" not in path.parts:
+        if path.is_file() and "3D-models" not in path.parts and path.name != DONE:
             assert path.read_bytes() == (again / path.relative_to(written)).read_bytes(), path
     model = pycolmap.Reconstruction(written / "3D-models" / "aachen_v_1_1")
     lines = (again / "3D-models" / "aachen_cvpr2018_db.nvm").read_text().splitlines()
@@ -197,5 +198,38 @@ def test_another_seed_is_another_town(town: Town) -> None:
 
 
 def test_unknown_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"v1\.1"):
+    with pytest.raises(ConfigError, match=r"v1\.1"):
         write_town(tmp_path, version="v2")
+
+
+def test_a_finished_folder_is_left_and_another_town_refused(written: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in written.rglob("*")}
+    assert write_town(written, seed=3, detail=DETAIL, **SMALL) == written
+    assert {path: path.stat().st_mtime_ns for path in written.rglob("*")} == before
+    with pytest.raises(InputError, match="another town"):
+        write_town(written, seed=4, detail=DETAIL, **SMALL)
+
+
+def test_interrupted_it_goes_on_where_it_was(
+    town: Town, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[int] = []
+
+    def stop_at_fifth(*arguments: object) -> View:
+        if len(rendered) == 4:
+            raise KeyboardInterrupt
+        rendered.append(1)
+        return render_view(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "render_view", stop_at_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        write(town, tmp_path, "v1.1", **SMALL, threads=1, detail=DETAIL)
+    assert not (tmp_path / DONE).exists()
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "images_upright").rglob("*.jpg")}
+    assert len(finished) == 4
+    monkeypatch.undo()
+    write(town, tmp_path, "v1.1", **SMALL, threads=1, detail=DETAIL)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    for path in sorted(written.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / path.relative_to(written)).read_bytes(), path
