@@ -126,7 +126,7 @@ def run(checks: list[Callable[[], Iterator[Finding]]]) -> int:
             findings = [Finding("broken", check.__name__.removeprefix("check_"), f"needs {error.name}")]
         for finding in findings:
             broken += finding.level == "broken"
-            print(f"{finding.level:7s}{finding.what:16s}{finding.detail}")
+            print(f"{finding.level:7s}{finding.what:18s}{finding.detail}")
     return broken
 
 

@@ -38,6 +38,7 @@ def run_cli(main: Callable[[], object]) -> None:
     all tracebacks.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which CPU instructions it tried
     if os.environ.get("SAMFEAT_DEBUG"):
         main()
         return

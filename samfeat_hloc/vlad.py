@@ -181,9 +181,6 @@ def _sample_descriptors(reader: FeatureReader, names: Sequence[str], conf: VLADC
 
 
 def _kmeans(sample: Float32Array, words: int, conf: VLADConf) -> Float32Array:
-    import logging
-
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which CPU instructions it tried
     import faiss
 
     kmeans = faiss.Kmeans(
