@@ -37,7 +37,7 @@ class PhotometricConfig:
 class TrainingConfig:
     """One training run.
 
-    The defaults are the recipe of the shipped weights, see docs/weights.md.
+    The defaults are the recipe of the shipped weights, see samfeat_hloc/weights/README.md.
     """
 
     photos: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class TrainingConfig:
     weights: str | None = None
     """Checkpoint to start from; None starts from scratch."""
     architecture: Architecture = field(default_factory=lambda: Architecture(attention="rows", sampling="exact"))
-    steps: int = 4000
+    steps: int = 1900
     pairs: int = 6
     size: int = 192
     points: int = 400
