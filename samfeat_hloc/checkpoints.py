@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.config import from_dict, to_dict
+from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.model import Architecture, SAMFeat
 
@@ -91,15 +91,6 @@ def save_weights(
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:
         save_file(state, temporary, metadata=metadata)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

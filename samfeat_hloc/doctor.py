@@ -82,7 +82,8 @@ def check_machine() -> Iterator[Finding]:
 
 def check_weights() -> Iterator[Finding]:
     """The shipped weights against the checksums listed beside them."""
-    from samfeat_hloc.checkpoints import SHIPPED_FOLDER, file_sha256, load_weights, shipped_weights
+    from samfeat_hloc.checkpoints import SHIPPED_FOLDER, load_weights, shipped_weights
+    from samfeat_hloc.digests import file_sha256
 
     listed = {}
     for line in (SHIPPED_FOLDER / "SHA256SUMS").read_text().splitlines():

@@ -22,12 +22,13 @@ import samfeat_hloc
 from samfeat_hloc._pycolmap import pycolmap, read_model
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.config import to_dict
+from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError, run_cli
 from samfeat_hloc.formats.features import FeatureReader, FeatureWriter, GlobalWriter, read_global_descriptors
 from samfeat_hloc.formats.h5store import read_signature
 from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.matchers import get_matcher, matcher_signature
-from samfeat_hloc.stage_folder import file_digest, model_digest
+from samfeat_hloc.stage_folder import model_digest
 from samfeat_hloc.vlad import Codebook
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def write_map(
         inputs: dict[str, Any] = {
             "model": model_digest(model, with_points=True),
             "features": {**reader.signature, "bytes": reader.path.stat().st_size},
-            "global_descriptors": file_digest(Path(global_descriptors)),
+            "global_descriptors": file_sha256(Path(global_descriptors)),
             "codebook": words.sha256,
             "matcher": matcher_signature(matching),
         }

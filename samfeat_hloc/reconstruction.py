@@ -20,13 +20,14 @@ from typing import Any
 
 from samfeat_hloc._pycolmap import is_model, pycolmap, quiet, read_model, to_colmap
 from samfeat_hloc.colmap_database import PairCounts, check_made_from, write_keypoints, write_verified_pairs
+from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.options import mapper_options_from, parse_options
-from samfeat_hloc.stage_folder import StageFolder, file_digest, remove_database
+from samfeat_hloc.stage_folder import StageFolder, remove_database
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
 
@@ -98,7 +99,7 @@ def main(
             raise InputError(f"{len(missing)} images of {pairs} are not in {image_dir}, for example {missing[0]}")
         signature = {
             "stage": "reconstruction",
-            "pairs": file_digest(pairs),
+            "pairs": file_sha256(pairs),
             "images": names,
             "features": feature_reader.signature,
             "keypoints": {name: feature_reader.num_keypoints(name) for name in names},

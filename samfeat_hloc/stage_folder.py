@@ -11,6 +11,7 @@ from typing import Any
 
 from samfeat_hloc._pycolmap import is_model, pycolmap
 from samfeat_hloc.atomic import replace_file
+from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError
 
 RECORD_NAME = "stage.json"
@@ -121,20 +122,6 @@ def remove_database(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file's content, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: Any) -> str:
-    """`hashlib.file_digest` came with Python 3.11."""
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def model_digest(folder: Path, *, with_points: bool = False) -> str:
     """sha256 over the cameras and images of a model, and its points when they matter too.
 
@@ -148,5 +135,5 @@ def model_digest(folder: Path, *, with_points: bool = False) -> str:
         for ext in (".bin", ".txt"):
             path = folder / f"{stem}{ext}"
             if path.is_file():
-                digest.update(path.name.encode() + bytes.fromhex(file_digest(path)))
+                digest.update(path.name.encode() + bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()

@@ -22,13 +22,14 @@ from samfeat_hloc.colmap_database import (
     write_keypoints,
     write_verified_pairs,
 )
+from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError, run_cli
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.options import mapper_options_from, parse_options
-from samfeat_hloc.stage_folder import StageFolder, file_digest, model_digest
+from samfeat_hloc.stage_folder import StageFolder, model_digest
 from samfeat_hloc.two_view import MIN_NUM_INLIERS, View, accept_all, estimate_geometry, verify_known_poses
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def main(
         signature = {
             "stage": "triangulation",
             "reference_model": model_digest(reference_model),
-            "pairs": file_digest(Path(pairs)),
+            "pairs": file_sha256(Path(pairs)),
             "features": feature_reader.signature,
             "keypoints": {name: feature_reader.num_keypoints(name) for name in names},
             "matches": match_signature(match_reader),
