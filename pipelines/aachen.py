@@ -32,7 +32,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
     parser.add_argument("--num-loc", type=int, default=defaults.num_loc, help="images retrieved a query (%(default)s)")
     parser.add_argument(
-        "--max-keypoints", type=int, default=defaults.max_keypoints, help="an image (2048 in the town, else 4096)"
+        "--max-keypoints", type=int, default=defaults.max_keypoints, help="an image (3072 in the town, else 4096)"
     )
     parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
     parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS))

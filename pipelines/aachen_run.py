@@ -69,7 +69,7 @@ def run(options: Options) -> dict[str, Any]:
     local_features = options.protocol == "local-features"
     world = World.open(dataset, options.outputs, ("night",) if local_features else CONDITIONS)
     pair_list = _pair_list(world, options) if local_features else None
-    max_keypoints = options.max_keypoints or (2048 if options.dataset is None else 4096)
+    max_keypoints = options.max_keypoints or (3072 if options.dataset is None else 4096)
 
     features: dict[str, Any] = {}
     rows: dict[str, dict[str, Summary]] = {}
