@@ -143,6 +143,8 @@ class Trainer:
         path = self.output / "state.pt"
         if not path.is_file():
             raise InputError(f"nothing to resume: {path} does not exist; start without --resume")
+        for partial in self.output.glob(f".{path.name}.*.tmp"):  # what a kill in the middle of a checkpoint left
+            partial.unlink()
         state = torch.load(path, map_location=self.runtime.device, weights_only=True)
         mine, theirs = json.loads(json.dumps(to_dict(self.config))), json.loads(state["config"])
         changed = [key for key in mine if mine[key] != theirs.get(key)]
