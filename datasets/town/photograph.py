@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from .raster import Field
 from .shade import to_srgb
 
-NIGHT_NOISE = (3.0, 10.0)  # times the sensor's base noise variance
+NIGHT_NOISE = (4.0, 14.0)  # times the sensor's base noise variance
 NIGHT_BLUR_PX = (0.6, 1.2)  # what the phone's noise reduction leaves of detail
 NIGHT_SHAKE_PX = 4.0
 

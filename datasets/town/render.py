@@ -22,7 +22,7 @@ SUPERSAMPLE = 2
 SUN = np.array([1.0, 0.93, 0.82]) * 5.2
 SKYLIGHT = np.array([0.66, 0.74, 0.86]) * 1.65
 OVERCAST = np.array([0.95, 0.97, 1.0]) * 3.0
-NIGHT_EXPOSURE = 0.6
+NIGHT_EXPOSURE = 0.42
 GLASS_GLOW = 0.18  # a lit pane shines even where what hangs behind it is dark
 STRIP = 64
 
