@@ -23,7 +23,9 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def kill_after(items: int, journal: Path, script: str, *arguments: object, how: int = signal.SIGKILL) -> int:
     """Start a script, wait until its journal has `items` records, send the signal; return its exit status."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_hear_interrupts
+    )
     deadline = time.monotonic() + DEADLINE_S
     while count_records(journal) < items:
         if process.poll() is not None:
@@ -34,3 +36,8 @@ def kill_after(items: int, journal: Path, script: str, *arguments: object, how: 
         time.sleep(0.01)
     process.send_signal(how)
     return process.wait(timeout=DEADLINE_S)
+
+
+def _hear_interrupts() -> None:
+    """A shell that starts the tests in the background has its children ignore Ctrl-C; the stage must hear it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
