@@ -106,6 +106,9 @@ def _convert(cls: type, key: str, value: Any, expected: Any) -> Any:
         if isinstance(value, Mapping):
             return from_dict(expected, value)
     elif origin is tuple:
+        items = typing.get_args(expected)
+        if isinstance(value, (list, tuple)) and items[1:] == (Ellipsis,):
+            return tuple(_convert(cls, key, item, items[0]) for item in value)
         if isinstance(value, (list, tuple)):
             return tuple(value)
     elif expected is float:

@@ -20,7 +20,7 @@ MIN_SIDE = 32
 MAX_ATTENTION_PIXELS = 512 * 512
 """Largest image area (in pixels) that pixel attention accepts: its cost grows with the square of the area."""
 
-ATTENTIONS = ("released", "rows", "pixels")
+ATTENTIONS = ("released", "rows", "pixels", "off")
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,15 @@ class Architecture:
             ``released``: rows, with the released code's fixed scale 1/sqrt(10000);
             ``rows``: rows, with the scale 1/width of the map, equal to ``released`` at the 400 px the release was
             trained at and independent of the image's width;
-            ``pixels``: every pixel to every pixel, as the paper's Fig. 6 and text describe.
+            ``pixels``: every pixel to every pixel, as the paper's Fig. 6 and text describe;
+            ``off``: no edge guidance, neither of the descriptor nor of the detector (the ablation's baseline).
         descriptor_dim: channels of the descriptor.
         sampling: how a pixel addresses the descriptor map. ``released``: x * 2 / (W - 1) - 1 with half-pixel corners,
             a stretch of up to 1/8 cell towards the sides that the released weights were trained with;
             ``exact``: the pixel's centre.
     """
 
-    attention: Literal["released", "rows", "pixels"] = "released"
+    attention: Literal["released", "rows", "pixels", "off"] = "released"
     descriptor_dim: int = 128
     sampling: Literal["released", "exact"] = "released"
 
@@ -58,6 +59,7 @@ class Maps(NamedTuple):
     attention: Tensor  # (B, 1, H/4, W/4) >= 0, the weight of a descriptor
     student: Tensor  # (B, 256, H/8, W/8) the features that learn SAM's encoder relations
     edges: Tensor  # (B, 1, H/4, W/4) in [0, 1]
+    scales: Tensor | None = None  # (B, 4, H, W) keypoint logits of each scale, for training
 
 
 class EdgeAttention(nn.Module):
@@ -129,12 +131,13 @@ class SAMFeat(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Maps:
+    def forward(self, images: Tensor, every_scale: bool = False) -> Maps:
         """Run the network.
 
         Args:
             images: (B, 3, H, W) RGB in [-1, 1]; H, W >= 32. Sizes that are no multiple of 8 are accepted; the pooled
                 maps are then rounded down, as in the released network.
+            every_scale: also give each scale's keypoint logits, which the paper supervises.
 
         Raises:
             InputError: the tensor has another shape, or pixel attention meets too large an image.
@@ -146,10 +149,15 @@ class SAMFeat(nn.Module):
         c1, c2, c3, c4, student = self._backbone(images)
         features = torch.cat([_resize(c1, c3), _resize(c2, c3), c3, _resize(c4, c3)], dim=1)
         edges = torch.sigmoid(self.conv_edg(features))
-        logits = self._detect(c1, c2, c3 * edges + c3, c4)
-        features = self.egde_module(features * edges, features)
+        guided = self.architecture.attention != "off"
+        scales = self._detect(c1, c2, c3 * edges + c3 if guided else c3, c4)
+        weights = (self.fuse_weight_1, self.fuse_weight_2, self.fuse_weight_3, self.fuse_weight_4)
+        logits = scales[0] * weights[0] + scales[1] * weights[1] + scales[2] * weights[2] + scales[3] * weights[3]
+        if guided:
+            features = self.egde_module(features * edges, features)
         attention = F.softplus(self.scalemap(features.mean(dim=1, keepdim=True)))
-        return Maps(logits, self.conv_des(features), attention, student, edges)
+        every = torch.cat(scales, dim=1) if every_scale else None
+        return Maps(logits, self.conv_des(features), attention, student, edges, every)
 
     def _backbone(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         c1 = F.relu(self.conv1b(F.relu(self.conv1a(images))))
@@ -159,14 +167,10 @@ class SAMFeat(nn.Module):
         student = self.dist_conv_feat(c4)
         return c1, c2, c3, c4 + self.dist_conv_fushion(student), student
 
-    def _detect(self, c1: Tensor, c2: Tensor, c3: Tensor, c4: Tensor) -> Tensor:
+    def _detect(self, c1: Tensor, c2: Tensor, c3: Tensor, c4: Tensor) -> list[Tensor]:
         first = self.heatmap1(c1)
-        return (
-            first * self.fuse_weight_1
-            + _resize(self.heatmap2(c2), first) * self.fuse_weight_2
-            + _resize(self.heatmap3(c3), first) * self.fuse_weight_3
-            + _resize(self.heatmap4(c4), first) * self.fuse_weight_4
-        )
+        coarse = (self.heatmap2(c2), self.heatmap3(c3), self.heatmap4(c4))
+        return [first, *(_resize(scale, first) for scale in coarse)]
 
 
 def _resize(maps: Tensor, like: Tensor) -> Tensor:
