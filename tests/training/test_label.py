@@ -1,0 +1,269 @@
+"""Labels: points that repeat, exactly where they are; nothing lost when killed; bad input named."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from samfeat_hloc.errors import ConfigError, InputError, run_cli
+from samfeat_hloc.formats.features import FeatureReader
+from samfeat_hloc.formats.h5store import journal_path
+from samfeat_hloc.precision import choose_runtime
+from tests.kill import kill_after, run
+from training import label as command
+from training.adaptation import AdaptationConfig, repeatable_points
+from training.corners import Corners, find_corners, pixel_map
+from training.detector import Detector
+from training.label import label, label_image, list_photos
+
+CPU = choose_runtime("cpu", "float32")
+FEW = AdaptationConfig(views=10)
+COUNT = 8
+STAGE = """
+import sys, time
+from pathlib import Path
+from training import label
+from training.adaptation import AdaptationConfig
+inner = label.repeatable_points
+def slow(*arguments):
+    with Path(sys.argv[3]).open("a") as log:
+        log.write("x")
+    time.sleep(0.05)
+    return inner(*arguments)
+label.repeatable_points = slow
+label.label(sys.argv[1], sys.argv[2], config=AdaptationConfig(views=2), device="cpu")
+"""
+
+
+def checkerboard(height: int, width: int, square: float, shift: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    """Squares whose corners lie at shift + k * square, each pixel the mean over its area."""
+    x = (np.arange(8 * width) + 0.5) / 8 - 0.5 - shift[0]
+    y = (np.arange(8 * height) + 0.5) / 8 - 0.5 - shift[1]
+    board = ((x // square)[None, :] + (y // square)[:, None]) % 2
+    grey = board.reshape(height, 8, width, 8).mean(axis=(1, 3)) * 180 + 40
+    return np.repeat(grey[..., None], 3, axis=2).round().astype(np.uint8)
+
+
+def facade(seed: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Rectangles of random colours on a smooth ground."""
+    generator = np.random.default_rng(seed)
+    image = cv2.GaussianBlur(generator.normal(size=(height, width, 3)), (0, 0), 8) * 300 + 128
+    for _ in range(height * width // 600):
+        x, y = generator.integers(0, (width, height))
+        w, h = generator.integers(8, 30, 2)
+        image[y : y + h, x : x + w] = generator.integers(0, 255, 3)
+    return cv2.GaussianBlur(image, (0, 0), 0.8).clip(0, 255).astype(np.uint8)
+
+
+def distances(points: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(N,) distance of each point to the nearest of the others."""
+    nearest: npt.NDArray[np.float32] = np.linalg.norm(points[:, None] - others[None], axis=2).min(axis=1)
+    return nearest
+
+
+def test_known_corners_are_found_finer_than_a_pixel() -> None:
+    image = checkerboard(150, 190, 22.0, (7.3, 11.6))
+    points, scores = label_image(image, find_corners, AdaptationConfig(), CPU, 512)
+    x, y = np.arange(7.3, 190, 22), np.arange(11.6, 150, 22)
+    truth = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    inside = truth[((truth > 8) & (truth < np.array([190, 150]) - 9)).all(axis=1)]
+    found = distances(inside.astype(np.float32), points)
+    assert (found < 0.35).all()
+    assert found.mean() < 0.15
+    assert (distances(points[scores > 0.6], truth.astype(np.float32)) < 1).all()  # and nothing else repeats as well
+    assert (np.diff(scores) <= 0).all() and scores.min() >= 0.5 and scores.max() <= 1
+
+
+def test_a_shifted_and_a_turned_copy_give_the_same_corners() -> None:
+    large = facade(0, 180, 230)
+    points, _ = label_image(np.ascontiguousarray(large[:160, :200]), find_corners, FEW, CPU, 512)
+    shifted, _ = label_image(np.ascontiguousarray(large[11:171, 17:217]), find_corners, FEW, CPU, 512)
+    both = points[(points > [17 + 14, 11 + 14]).all(axis=1) & (points < [186, 146]).all(axis=1)]
+    assert len(both) > 40
+    found = distances(both, shifted + np.array([17, 11], np.float32))
+    assert (found < 1).mean() > 0.8 and np.median(found) < 0.25
+    turned, _ = label_image(np.ascontiguousarray(np.rot90(large[:160, :200])), find_corners, FEW, CPU, 512)
+    back = np.stack([199 - turned[:, 1], turned[:, 0]], axis=1)
+    found = distances(points, back)
+    assert (found < 1).mean() > 0.8 and np.median(found) < 0.25
+
+
+def test_the_score_is_the_share_of_views_that_find_a_point() -> None:
+    """A finder that sees one fixed point of the photograph in every view, and another in every other view only."""
+    calls = 0
+
+    def find(images: torch.Tensor, valid: torch.Tensor) -> Corners:
+        nonlocal calls
+        mask = torch.zeros_like(valid)
+        positions = pixel_map(images)
+        for index, image in enumerate(images):
+            for channel in (0, 1):
+                if channel == 1 and (calls + index) % 2:
+                    continue
+                weight = image[channel] * valid[index, 0]
+                if weight.max() > 0.05:
+                    row, column = divmod(int(weight.argmax()), weight.shape[1])
+                    mask[index, 0, row, column] = True
+        calls += len(images)
+        return Corners(mask, positions)
+
+    photo = torch.zeros(3, 96, 96)
+    photo[0, 40:43, 40:43] = photo[1, 60:63, 52:55] = 0.2
+    photo[0, 41, 41] = photo[1, 61, 53] = 1.0
+    config = AdaptationConfig(views=20, min_agreement=0.1, at_once=4)
+    points, scores = repeatable_points(photo, find, config)
+    assert len(points) == 2
+    torch.testing.assert_close(points, torch.tensor([[41.0, 41.0], [53.0, 61.0]]), atol=0.6, rtol=0)
+    assert scores[0] >= 0.9 and 0.35 <= scores[1] <= 0.65
+    assert len(repeatable_points(photo, find, AdaptationConfig(views=20, min_agreement=0.7, at_once=4))[0]) == 1
+
+
+def test_views_at_once_change_nothing_and_flat_photographs_have_none() -> None:
+    image = facade(1, 100, 130)
+    one = label_image(image, find_corners, AdaptationConfig(views=6, at_once=6), CPU, 512)
+    two = label_image(image, find_corners, AdaptationConfig(views=6, at_once=4), CPU, 512)
+    np.testing.assert_allclose(one[0], two[0], atol=1e-4)
+    assert len(one[0]) > 20
+    few = label_image(image, find_corners, AdaptationConfig(views=6, max_keypoints=7), CPU, 512)
+    np.testing.assert_allclose(few[0], one[0][:7], atol=1e-4)
+    points, scores = label_image(np.full((100, 130, 3), 90, np.uint8), find_corners, FEW, CPU, 512)
+    assert points.shape == (0, 2) and scores.shape == (0,)
+
+
+def test_large_photographs_are_reduced_and_keypoints_are_in_the_files_pixels() -> None:
+    image = checkerboard(300, 400, 44.0, (20.0, 30.0))
+    points, scores = label_image(image, find_corners, FEW, CPU, 200)
+    truth = np.stack(np.meshgrid(np.arange(64, 360, 44.0), np.arange(74, 260, 44.0)), axis=-1).reshape(-1, 2)
+    found = distances(truth.astype(np.float32), points)
+    assert found.max() < 1.2 and found.mean() < 0.35  # half of that in the pixels that were looked at
+    assert scores[distances(points, truth.astype(np.float32)) < 1].min() > 0.6
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    (root / "sub").mkdir(parents=True)
+    for number in range(COUNT):
+        Image.fromarray(facade(number, 100, 120)).save(root / ("sub" if number % 2 else "") / f"{number}.png")
+    Image.fromarray(np.zeros((100, 120), np.uint8)).save(root / "0_groups.png")
+    (root / "notes.txt").write_text("no photograph")
+    return root
+
+
+def test_killed_twice_and_resumed(photos: Path, tmp_path: Path) -> None:
+    whole = label(photos, tmp_path / "whole.h5", config=AdaptationConfig(views=2), device="cpu")
+    output, log = tmp_path / "labels.h5", tmp_path / "log"
+    assert kill_after(2, journal_path(output), STAGE, photos, output, log) == -signal.SIGKILL
+    assert kill_after(5, journal_path(output), STAGE, photos, output, log) == -signal.SIGKILL
+    assert not output.exists()
+    last = run(STAGE, photos, output, log)
+    assert last.returncode == 0, last.stderr
+    assert output.read_bytes() == whole.read_bytes()
+    assert COUNT <= len(log.read_text()) <= COUNT + 2  # one in flight at each kill
+    assert run(STAGE, photos, output, log).returncode == 0
+    assert len(log.read_text()) <= COUNT + 2  # a finished one is not labelled again
+
+
+def test_file_says_how_it_was_made_and_reads_as_features(photos: Path, tmp_path: Path) -> None:
+    output = label(photos, tmp_path / "labels.h5", config=AdaptationConfig(views=2), device="cpu")
+    with FeatureReader(output) as reader:
+        assert sorted(reader.names) == sorted(list_photos(photos))
+        assert len(reader.names) == COUNT and "sub/1.png" in reader.names
+        assert reader.attrs["kind"] == "keypoint_labels"
+        conf = json.loads(reader.attrs["conf"])
+        assert (conf["name"], conf["views"], conf["homography"]["rotation_deg"]) == ("corners", 2, 30.0)
+        assert reader.read_keypoints("0.png").dtype == np.float32
+    with h5py.File(output) as file:
+        assert list(file["0.png"]["image_size"]) == [120, 100]
+        assert file["0.png"]["scores"].dtype == np.float32
+        assert len(file["0.png"]["scores"]) == len(file["0.png"]["keypoints"])
+    with pytest.raises(InputError, match=r"conf\.views is 2 there and 3 now"):
+        label(photos, output, config=AdaptationConfig(views=3), device="cpu")
+    Image.fromarray(facade(77, 110, 130)).save(photos / "0.png")
+    with pytest.raises(InputError, match=r"0\.png is another file"):
+        label(photos, output, config=AdaptationConfig(views=2), device="cpu")
+
+
+def test_turned_photographs_have_keypoints_in_stored_pixels(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    root.mkdir()
+    upright = facade(3, 100, 130)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(upright).save(root / "upright.png")
+    Image.fromarray(np.rot90(upright)).save(root / "turned.png", exif=exif)
+    output = label(root, tmp_path / "labels.h5", config=AdaptationConfig(views=3), device="cpu")
+    with FeatureReader(output) as reader:
+        one, two = reader.read_keypoints("upright.png"), reader.read_keypoints("turned.png")
+        assert reader.item_attrs("turned.png")["exif_orientation"] == 6
+    np.testing.assert_allclose(two, np.stack([one[:, 1], 129 - one[:, 0]], axis=1), atol=1e-3)
+
+
+def test_the_shipped_detector_labels_its_own_points(photos: Path, tmp_path: Path) -> None:
+    config = AdaptationConfig(views=4)
+    finder = Detector(None, CPU, 0.5)
+    photo = torch.from_numpy(facade(0, 96, 112)).permute(2, 0, 1).float()[None] / 255
+    found = finder(photo, torch.ones(1, 1, 96, 112, dtype=torch.bool))
+    inside = torch.nonzero(found.mask[0, 0])
+    assert len(inside) > 10
+    assert (inside >= 5).all() and (inside < torch.tensor([91, 107])).all()
+    offset = (found.positions - pixel_map(photo)).abs().amax(dim=1)[found.mask[:, 0]]
+    assert 0 < offset.max() <= 0.5
+    for path in sorted(photos.rglob("*.png"))[1:]:
+        path.unlink()
+    default = label(photos, tmp_path / "a.h5", weights="samfeat-photos-1", config=config, device="cpu")
+    with FeatureReader(default) as reader:
+        assert json.loads(reader.attrs["conf"])["name"] == "detector"
+        assert len(reader.signature["weights_sha256"]) == 64
+        assert len(reader.read_keypoints("0.png")) > 10
+
+
+def test_bad_photographs_are_left_out_and_listed(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "2.png").write_bytes(b"junk")
+    Image.fromarray(facade(0, 50, 120)).save(photos / "small.png")
+    output = label(photos, tmp_path / "labels.h5", config=AdaptationConfig(views=2), device="cpu")
+    with FeatureReader(output) as reader:
+        assert len(reader.names) == COUNT - 1
+    rows = json.loads((tmp_path / "labels.skipped.json").read_text())
+    assert [row["name"] for row in rows] == ["2.png", "small.png"]
+    assert "cannot be read" in rows[0]["reason"] and "below 96" in rows[1]["reason"]
+    assert "left out 2 photographs" in caplog.text
+
+
+def test_bad_input(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        label(tmp_path / "none", tmp_path / "l.h5")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="has no photograph"):
+        label(tmp_path / "empty", tmp_path / "l.h5")
+    (tmp_path / "empty" / "a.jpg").write_bytes(b"junk")
+    with pytest.raises(InputError, match="none of the 1 photographs"):
+        label(tmp_path / "empty", tmp_path / "l.h5", device="cpu")
+    with pytest.raises(ConfigError, match="uses no weights"):
+        label(photos, tmp_path / "l.h5", "corners", "samfeat-photos-1")
+    with pytest.raises(InputError, match="no weights called"):
+        label(photos, tmp_path / "l.h5", weights="nothing")
+    with pytest.raises(ConfigError, match="at least 2"):
+        AdaptationConfig(views=1)
+    with pytest.raises(ConfigError, match="share"):
+        AdaptationConfig(min_agreement=0)
+    arguments = ["label", "--images", str(photos), "--output", str(tmp_path / "l.h5"), "--views", "1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as caught:
+        run_cli(command.main)
+    assert caught.value.code == 2
+    assert "error: views is 1; expected at least 2" in capsys.readouterr().err

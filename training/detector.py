@@ -1,0 +1,57 @@
+"""A trained detector as a finder of points, for labelling photographs with the previous round's own network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from samfeat_hloc.errors import InputError
+from samfeat_hloc.keypoints import detect, refine
+from samfeat_hloc.precision import Runtime
+from training.adaptation import MARGIN
+from training.corners import DENSITY, Corners, pixel_map
+
+NMS_RADIUS = 2
+"""Non-maximum suppression radius in pixels; the extractor's default."""
+
+
+class Detector:
+    """A trained detector as a finder of points.
+
+    Args:
+        weights: name of shipped weights, or a checkpoint's path; None: the shipped default.
+        runtime: where it runs.
+        threshold: least keypoint probability in a view; lower than at inference, for agreement decides.
+    """
+
+    def __init__(self, weights: str | None, runtime: Runtime, threshold: float) -> None:
+        from samfeat_hloc.checkpoints import load_weights
+
+        loaded = load_weights(weights)
+        self.sha256 = loaded.sha256
+        self.runtime, self.threshold = runtime, threshold
+        self.network = runtime.prepare(loaded.build())
+
+    def __call__(self, images: Tensor, valid: Tensor) -> Corners:
+        """Its keypoints; see `training.adaptation.Finder`.
+
+        Raises:
+            InputError: the network's output is not finite.
+        """
+        with torch.inference_mode(), self.runtime.autocast():
+            logits = self.network(self.runtime.images(images) * 2 - 1).logits.float()
+        if not torch.isfinite(logits).all():
+            raise InputError("the weights give keypoint scores that are not finite; check them, or try float32")
+        found = detect(
+            torch.sigmoid(logits) * valid,
+            radius=NMS_RADIUS,
+            threshold=self.threshold,
+            border=MARGIN,
+            max_keypoints=max(1, int(logits[0].numel() * DENSITY)),
+        )
+        mask, positions = torch.zeros_like(valid), pixel_map(logits)
+        for index, points in enumerate(keypoints.points for keypoints in found):
+            columns, rows = points.long().unbind(dim=1)
+            mask[index, 0, rows, columns] = True
+            positions[index, :, rows, columns] = refine(logits[index, 0], points).T
+        return Corners(mask, positions)
