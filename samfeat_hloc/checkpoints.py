@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.config import from_dict, to_dict
 from samfeat_hloc.digests import file_sha256
-from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from samfeat_hloc.model import Architecture, SAMFeat
 
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
@@ -85,15 +84,30 @@ def load_weights(name: str | Path | None = None) -> Weights:
 def save_weights(
     path: Path | str, model: SAMFeat, metadata: dict[str, str], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a model as safetensors, atomically; the architecture joins the metadata."""
+    """Write a model as safetensors, or as a torch file when the suffix is another; atomic; the architecture joins the metadata."""
+    path = Path(path)
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in model.state_dict().items()}
     metadata = {**metadata, "architecture": json.dumps(to_dict(model.architecture))}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(state, temporary, metadata=metadata)
+        else:
+            torch.save({"state": state, "metadata": metadata}, temporary)
+
+
+def weights_suffix() -> str:
+    """``.safetensors``, or ``.pt`` where that package is not installed, as on a bare training machine."""
+    return ".safetensors" if find_spec("safetensors") else ".pt"
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise MissingDependencyError(f"reading {path} needs safetensors; run: pip install safetensors") from None
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -107,9 +121,12 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except Exception as error:  # torch raises pickle, zip and runtime errors alike
         kind = type(error).__name__
         raise InputError(f"{path} is no checkpoint that loads safely ({kind}); expected a state dict") from error
+    metadata: dict[str, str] = {}
+    if isinstance(content, dict) and content.keys() == {"state", "metadata"}:  # written by save_weights
+        content, metadata = content["state"], content["metadata"]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"{path} holds no state dict; expected a dictionary of tensors, as released or as exported")
-    return {key.removeprefix("module."): value for key, value in content.items()}, {}
+    return {key.removeprefix("module."): value for key, value in content.items()}, metadata
 
 
 def _check_keys(path: Path, state: dict[str, Tensor], architecture: Architecture) -> None:

@@ -35,11 +35,11 @@ def test_state_dict_has_the_released_keys_and_size(model: SAMFeat) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (32, 57), (97, 131), (64, 120)])
-@pytest.mark.parametrize("attention", ["released", "rows", "pixels"])
+@pytest.mark.parametrize("attention", ["released", "rows", "pixels", "off"])
 def test_every_size_gives_maps_of_the_documented_shapes(height: int, width: int, attention: str) -> None:
     network = SAMFeat(Architecture(attention=attention)).eval()  # type: ignore[arg-type]
     with torch.inference_mode():
-        maps = network(torch.rand(2, 3, height, width) * 2 - 1)
+        maps = network(torch.rand(2, 3, height, width) * 2 - 1, every_scale=True)
     quarter = (height // 2 // 2, width // 2 // 2)
     assert maps.logits.shape == (2, 1, height, width)
     assert maps.descriptors.shape == (2, 128, *quarter)
@@ -48,7 +48,10 @@ def test_every_size_gives_maps_of_the_documented_shapes(height: int, width: int,
     assert maps.attention.min() >= 0
     assert maps.edges.min() >= 0
     assert maps.edges.max() <= 1
-    assert all(torch.isfinite(value).all() for value in maps)
+    assert maps.scales is not None and maps.scales.shape == (2, 4, height, width)
+    fused = sum(getattr(network, f"fuse_weight_{i + 1}").item() * maps.scales[:, i : i + 1] for i in range(4))
+    torch.testing.assert_close(maps.logits, fused)
+    assert all(torch.isfinite(value).all() for value in maps if value is not None)
 
 
 @pytest.mark.parametrize("bad", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 31, 64)])
@@ -106,7 +109,7 @@ def test_batch_does_not_change_the_result(model: SAMFeat) -> None:
     images = torch.rand(3, 3, 48, 64) * 2 - 1
     with torch.inference_mode():
         together, alone = model(images), model(images[1:2])
-    for a, b in zip(together, alone, strict=True):
+    for a, b in zip(together[:5], alone[:5], strict=True):
         torch.testing.assert_close(a[1:2], b, atol=1e-4, rtol=1e-4)
 
 

@@ -1,12 +1,13 @@
-"""Everything a training run can be told, in one frozen dataclass."""
+"""Everything a training run can be told, in frozen dataclasses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 from samfeat_hloc.errors import ConfigError
 from samfeat_hloc.model import Architecture
+from training.records import SourceConfig
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class HomographyConfig:
     translation: float = 0.15
     source_zoom: tuple[float, float] = (0.7, 1.9)
     """Photograph pixels per crop pixel of the first crop."""
+    identity: float = 0.0
+    """Share of pairs of one photograph whose homography is the identity (0.5 in the release)."""
 
 
 @dataclass(frozen=True)
@@ -34,53 +37,78 @@ class PhotometricConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """Which form of each loss, see training/losses.py; docs/training.md has the figures the defaults were chosen by."""
+
+    detector: Literal["fused", "every-scale"] = "fused"
+    descriptor: Literal["dual-softmax", "triplet"] = "dual-softmax"
+    relations: Literal["paper", "unweighted", "released", "features", "off"] = "paper"
+    groups: Literal["masked", "paper", "released", "off"] = "masked"
+    edges: Literal["l1", "squared", "off"] = "squared"
+    detector_weight: float = 1.0
+    descriptor_weight: float = 1.0
+    relations_weight: float = 1.0
+    groups_weight: float = 1.0
+    edges_weight: float = 1.0
+    temperature: float = 0.05
+    """Of the dual softmax."""
+    safe_radius: float = 6.0
+    """Pixels around the true match that are no negatives."""
+    attention_temperature: float = 15.0
+    """T of eq. 6."""
+    margin: float = 1.0
+    """Of the triplet."""
+    groups_margin: float = 0.07
+    groups_temperature: float = 5.0
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
-    """One training run.
+    """One training run. The presets are in training/presets.py."""
 
-    The defaults are the recipe of the shipped weights, see samfeat_hloc/weights/README.md.
-    """
-
-    photos: tuple[str, ...] = ()
-    """Folders of photographs."""
+    sources: tuple[SourceConfig, ...] = ()
     output: str = "outputs/training"
     weights: str | None = None
     """Checkpoint to start from; None starts from scratch."""
     architecture: Architecture = field(default_factory=lambda: Architecture(attention="rows", sampling="exact"))
+    losses: LossConfig = field(default_factory=LossConfig)
     steps: int = 1900
     pairs: int = 6
     size: int = 192
     points: int = 400
     """Correspondences sampled in each pair."""
+    synthetic: float = 0.5
+    """Share of the pairs drawn from a source with real pairs that are one photograph under a homography instead."""
     learning_rate: float = 1e-3
     warmup_steps: int = 100
+    schedule: Literal["cosine", "linear"] = "cosine"
     final_learning_rate: float = 1e-5
     weight_decay: float = 1e-4
     gradient_clip: float = 5.0
     ema: float = 0.998
-    """Decay of the averaged weights, which are the ones exported."""
-    temperature: float = 0.05
-    safe_radius: float = 6.0
-    """Pixels around the true match that are no negatives."""
-    attention_temperature: float = 15.0
-    """T of eq. 6."""
-    detector_weight: float = 1.0
-    descriptor_weight: float = 1.0
+    """Decay of the averaged weights, which are the ones exported; 0 exports the last."""
     homography: HomographyConfig = field(default_factory=HomographyConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     seed: int = 0
-    max_photos: int | None = None
-    max_side: int = 512
-    """Photographs are held in memory with their long side reduced to this."""
+    resident_views: int = 8192
+    """Views held in the device's memory; of a larger set, a chapter at a time."""
+    chapter_steps: int = 2000
+    """Steps until the next chapter."""
+    validation: tuple[str, ...] = ()
+    """Folders of homography sequences in HPatches layout; the weights with the best mean accuracy are kept."""
+    validate_every: int = 500
+    compile: bool = False
+    tensorboard: bool = True
+    """Write TensorBoard's files where the package is installed; log.jsonl is always written."""
     checkpoint_minutes: float = 3.0
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        positive = ("steps", "pairs", "points", "temperature", "checkpoint_minutes", "log_every", "max_side")
+        positive = ("steps", "pairs", "points", "checkpoint_minutes", "log_every", "validate_every", "chapter_steps")
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a positive number")
         if self.size < 64 or self.size % 16:
             raise ConfigError(f"size is {self.size}; expected a multiple of 16, at least 64")
-        for folder in self.photos:
-            if not Path(folder).is_dir():
-                raise ConfigError(f"photos names {folder}, which is no folder; give folders of photographs")
+        if self.resident_views < 2:
+            raise ConfigError(f"resident_views is {self.resident_views}; expected at least 2")

@@ -6,6 +6,8 @@ Pixels: the centre of the top-left pixel is (0, 0). Homographies are (B, 3, 3), 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +43,42 @@ def random_photo_from_crop(
     matrix[:, :2, 2] = offset + (zoom[:, None] - 1) / 2
     matrix[:, 2, 2] = 1
     return matrix
+
+
+def crop_around(
+    anchors: Sequence[Tensor],
+    photo_sizes: Sequence[Tensor],
+    ratio: Tensor,
+    size: int,
+    config: HomographyConfig,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """Homographies (B, 3, 3), photo_from_crop, of two crops that both show a point near their middle.
+
+    Args:
+        anchors: (B, 2) pixel of that point in the first and in the second photograph.
+        photo_sizes: (B, 2) width, height of each.
+        ratio: (B,) pixels of the second photograph per pixel of the first, so that both crops show things alike.
+        size: of the crops.
+        config: of what each crop gets by itself.
+        generator: of the draws.
+    """
+    batch = len(ratio)
+    low, high = config.source_zoom
+    zoom = _uniform((batch,), low, high, generator)
+    places = []
+    for anchor, sizes, factor in zip(anchors, photo_sizes, (torch.ones_like(ratio), ratio), strict=True):
+        scale = torch.minimum(zoom * factor, sizes.amin(dim=1) / size).clamp(min=0.3)
+        shift = _uniform((batch, 2), -config.translation * size, config.translation * size, generator)
+        corner = anchor - scale[:, None] * ((size - 1) / 2 + shift)
+        furthest = (sizes - 1 - scale[:, None] * (size - 1)).clamp(min=0)
+        matrix = torch.zeros(batch, 3, 3, device=generator.device)
+        matrix[:, 0, 0] = matrix[:, 1, 1] = scale
+        matrix[:, :2, 2] = torch.minimum(corner.clamp(min=0), furthest)
+        matrix[:, 2, 2] = 1
+        turned = random_homographies(batch, size, replace(config, translation=0.0), generator)
+        places.append(matrix @ torch.linalg.inv(turned))
+    return places
 
 
 def random_homographies(batch: int, size: int, config: HomographyConfig, generator: torch.Generator) -> Tensor:

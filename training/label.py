@@ -33,7 +33,8 @@ from samfeat_hloc.progress import progress
 from training.adaptation import AdaptationConfig, Finder, repeatable_points
 from training.corners import find_corners
 from training.detector import Detector
-from training.photos import LABEL_SUFFIXES, MIN_SIDE, SUFFIXES
+from training.sources.photos import LABEL_SUFFIXES, SUFFIXES
+from training.sources.views import MIN_SIDE
 
 logger = logging.getLogger(__name__)
 METHODS = ("corners", "detector")
@@ -54,11 +55,11 @@ def label(
 ) -> Path:
     """Write keypoint targets of every photograph below a folder.
 
-    An unreadable photograph, or one with a side below `training.photos.MIN_SIDE`, is left out, counted, and listed with
+    An unreadable photograph, or one with a side below `training.sources.views.MIN_SIDE`, is left out, counted, and listed with
     the reason in `OUTPUT.skipped.json`; the rest completes.
 
     Args:
-        image_dir: searched recursively, for the files that `training.photos` would train on.
+        image_dir: searched recursively, for the files that `training.sources.photos` would train on.
         output: the h5 file.
         method: "corners" (of `training.corners`) or "detector" (self-labelling); None: detector when there are weights.
         weights: of the detector; None with method "detector": the shipped default.

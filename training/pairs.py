@@ -1,7 +1,9 @@
-"""One record of training: two crops, where their points correspond, and where their keypoints are."""
+"""Batches drawn from a bank on the training device: which views, which crops, which points."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -9,90 +11,227 @@ import torch.nn.functional as F
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
+from training.bank import POINT_STEPS, Bank
+from training.batch import Batch, join, near
 from training.config import TrainingConfig
-from training.corners import agree, find_corners, look_up, target_map
-from training.homography import random_homographies, random_photo_from_crop, warp
+from training.corners import Corners, find_corners, target_map
+from training.homography import crop_around, random_homographies, random_photo_from_crop, warp
 from training.photometric import Photometric
-from training.photos import PhotoBank
+from training.targets import confirmed, given, merge
+from training.teacher_maps import cell_centres, teach
 
 CELL = 8
 """One point at most is drawn from each cell of this many pixels."""
+KEYPOINT_SHARE = 0.7
+"""Chance that a keypoint is preferred over the other pixels of its cell."""
 
 
-class Pairs(NamedTuple):
-    """A batch of B pairs with N correspondences each."""
+class _Crops(NamedTuple):
+    """Two clean crops of each of n pairs."""
 
-    images: Tensor  # (2, B, 3, S, S) in [0, 1], photometrically changed
-    points: Tensor  # (2, B, N, 2) pixels x, y
-    valid: Tensor  # (B, N) bool: the point is seen in both crops
-    keypoints: Tensor  # (2, B, 1, S, S) in [0, 1]: keypoint targets
-    seen: Tensor  # (2, B, 1, S, S) bool: pixels that show the photograph and count in the detector's loss
+    views: Tensor  # (2, n)
+    photo_from_crop: Tensor  # (2, n, 3, 3)
+    images: Tensor  # (2, n, 3, S, S)
+    shows: Tensor  # (2, n, 1, S, S) bool: pixels that show the photograph
 
 
-class PhotoPairs:
-    """Pairs of crops of photographs under random homographies; endless, reproducible from the generator's state."""
+class PairSampler:
+    """Endless batches, reproducible from the states of the two generators.
 
-    def __init__(self, bank: PhotoBank, config: TrainingConfig, generator: torch.Generator) -> None:
-        self.bank, self.config, self.generator = bank, config, generator
+    Args:
+        bank: of views and pairs.
+        weights: of the sources.
+        config: of the run.
+        generator: on the training device, for everything that is drawn there.
+        host: on the CPU, for what decides shapes, so that a GPU is never waited for.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        weights: Sequence[float],
+        config: TrainingConfig,
+        generator: torch.Generator,
+        host: torch.Generator,
+    ) -> None:
+        self.bank, self.config, self.generator, self.host = bank, config, generator, host
         self.photometric = Photometric(config.photometric, generator)
+        sources = range(len(weights))
+        self._views = [(bank.view_source == source).nonzero().flatten() for source in sources]
+        self._pairs = [(bank.pair_source == source).nonzero().flatten() for source in sources]
+        present = [len(self._views[source]) > 0 for source in sources]
+        self._weights = torch.tensor(weights, dtype=torch.float64) * torch.tensor(present)
 
-    def draw(self) -> Pairs:
+    def draw(self) -> Batch:
         """The next batch."""
-        config, generator = self.config, self.generator
-        size, device = config.size, generator.device
-        indices = torch.randint(len(self.bank), (config.pairs,), generator=generator, device=device)
-        photos, photo_sizes = self.bank.take(indices)
-        second_from_first = random_homographies(config.pairs, size, config.homography, generator)
-        photo_from_first = random_photo_from_crop(photo_sizes, size, config.homography, generator)
-        photo_from_second = photo_from_first @ torch.linalg.inv(second_from_first)
+        views, pairs = self._choose()
+        batches = []
+        if len(views):
+            batches.append(self._one_photograph(torch.stack(views).to(self.bank.device)))
+        if len(pairs):
+            batches.append(self._two_photographs(torch.stack(pairs).to(self.bank.device)))
+        batch = join(batches)
+        return batch._replace(images=self.photometric(batch.images.flatten(0, 1)).unflatten(0, (2, -1)))
 
-        both = [warp(photos, photo_from_crop, size) for photo_from_crop in (photo_from_first, photo_from_second)]
-        pixels = _pixel_grid(size, device).expand(config.pairs, -1, -1)
-        seen = [
-            _seen(transform_points(photo_from_crop, pixels), photo_sizes, size)
-            for photo_from_crop in (photo_from_first, photo_from_second)
-        ]
+    def _choose(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Which views get two random crops, and which real pairs are shown."""
+        views, pairs = [], []
+        for source in torch.multinomial(self._weights, self.config.pairs, replacement=True, generator=self.host):
+            real = len(self._pairs[source]) > 0 and self._host() >= self.config.synthetic
+            among = self._pairs[source] if real else self._views[source]
+            chosen = among[int(self._host() * len(among))]
+            (pairs if real else views).append(chosen)
+        return views, pairs
+
+    def _host(self) -> float:
+        return float(torch.rand((), generator=self.host, dtype=torch.float64))
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.generator.device)
+
+    def _one_photograph(self, views: Tensor) -> Batch:
+        """Two crops of each photograph, related by a random homography."""
+        config, size = self.config, self.config.size
+        second_from_first = random_homographies(len(views), size, config.homography, self.generator)
+        still = self._rand(len(views), 1, 1) < config.homography.identity
+        second_from_first = torch.where(still, torch.eye(3, device=views.device), second_from_first)
         first_from_second = torch.linalg.inv(second_from_first)
-        corners = [find_corners(image, mask) for image, mask in zip(both, seen, strict=True)]
-        repeated = [
-            agree(corners[0], corners[1], second_from_first),
-            agree(corners[1], corners[0], first_from_second),
-        ]
-        first_in_second = transform_points(second_from_first, pixels)
-        second_in_first = transform_points(first_from_second, pixels)
-        # A pixel the other crop does not show can be neither confirmed nor refuted as a keypoint.
-        shared = torch.stack(
+        place = random_photo_from_crop(self.bank.sizes[views], size, config.homography, self.generator)
+        crops = self._crop(views.expand(2, -1), torch.stack([place, place @ first_from_second]))
+        found = [find_corners(image, shows) for image, shows in zip(crops.images, crops.shows, strict=True)]
+        first, first_seen = confirmed(found[0], found[1], crops.shows[0], crops.shows[1], second_from_first)
+        second, second_seen = confirmed(found[1], found[0], crops.shows[1], crops.shows[0], first_from_second)
+        shared = torch.stack([first_seen, second_seen])
+        corners, seen = self._targets(crops, [first, second], shared)
+        points, valid = self._spread_points(corners[0].mask, shared[0])
+        return self._batch(crops, torch.stack([points, transform_points(second_from_first, points)]), valid, corners, seen)
+
+    def _two_photographs(self, pairs: Tensor) -> Batch:
+        """One crop of each photograph of real pairs, around a point that both see."""
+        config, size, bank = self.config, self.config.size, self.bank
+        views = bank.pair_views[pairs].T
+        matches = bank.pair_points[pairs].float() / POINT_STEPS  # (n, M, 4)
+        used = torch.arange(matches.shape[1], device=matches.device) < bank.pair_counts[pairs][:, None]
+        chance = self._rand(*used.shape).masked_fill(~used, -1)
+        anchor = matches.gather(1, chance.argmax(dim=1)[:, None, None].expand(-1, 1, 4))[:, 0]
+        ratio = _spread(matches[..., 2:], used) / _spread(matches[..., :2], used)
+        gentle = replace(
+            config.homography,
+            rotation_deg=config.homography.rotation_deg / 2,
+            scale=config.homography.scale**0.5,
+            perspective=config.homography.perspective / 2,
+        )
+        places = crop_around(
+            [anchor[:, :2], anchor[:, 2:]], [bank.sizes[side] for side in views], ratio, size, gentle, self.generator
+        )
+        crops = self._crop(views, torch.stack(places))
+        adapted = [self._adapted_corners(crops, side) for side in (0, 1)]
+        corners, seen = self._targets(crops, [one[0] for one in adapted], torch.stack([one[1] for one in adapted]))
+        positions = torch.stack(
             [
-                seen[0] & (look_up(seen[1], first_in_second) > 0).reshape(seen[0].shape),
-                seen[1] & (look_up(seen[0], second_in_first) > 0).reshape(seen[1].shape),
+                transform_points(torch.linalg.inv(place), matches[..., 2 * side : 2 * side + 2])
+                for side, place in enumerate(crops.photo_from_crop)
             ]
         )
-        first, valid = self._points(repeated[0].mask, shared[0])
-        points = torch.stack([first, transform_points(second_from_first, first)])
-        keypoints = torch.stack([target_map(found) for found in repeated])
-        images = self.photometric(torch.cat(both)).unflatten(0, (2, config.pairs))
-        return Pairs(images, points, valid, keypoints, shared)
+        inside = ((positions >= 0) & (positions <= size - 1)).all(dim=-1).all(dim=0) & used
+        points, valid = self._scattered_points(positions, inside, corners[0].mask)
+        return self._batch(crops, points, valid, corners, seen)
 
-    def _points(self, keypoints: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (B, N, 2) of the first crop, at most one a cell, keypoints preferred, and which are seen in both."""
-        size, generator = self.config.size, self.generator
-        chance = torch.rand(keypoints.shape, generator=generator, device=generator.device)
-        prefer = torch.rand(keypoints.shape, generator=generator, device=generator.device) < 0.7
-        priority = (chance + (keypoints & prefer)).masked_fill(~shared, -1.0)
+    def _crop(self, views: Tensor, photo_from_crop: Tensor) -> _Crops:
+        size, shown = self.config.size, []
+        pixels = cell_centres(size, 1, views.device).expand(views.shape[1], -1, -1)
+        images = []
+        for side in (0, 1):
+            photos, photo_sizes = self.bank.take(views[side])
+            images.append(warp(photos, photo_from_crop[side], size))
+            shown.append(_shows(transform_points(photo_from_crop[side], pixels), photo_sizes, size))
+        return _Crops(views, photo_from_crop, torch.stack(images), torch.stack(shown))
+
+    def _adapted_corners(self, crops: _Crops, side: int) -> tuple[Corners, Tensor]:
+        """Corners of one crop that are found again under a homography of its own photograph."""
+        size = self.config.size
+        other_from_this = random_homographies(crops.views.shape[1], size, self.config.homography, self.generator)
+        place = crops.photo_from_crop[side] @ torch.linalg.inv(other_from_this)
+        again = self._crop(crops.views[side].expand(2, -1), place.expand(2, -1, -1, -1))
+        mine = find_corners(crops.images[side], crops.shows[side])
+        theirs = find_corners(again.images[0], again.shows[0])
+        return confirmed(mine, theirs, crops.shows[side], again.shows[0], other_from_this)
+
+    def _targets(self, crops: _Crops, found: list[Corners], seen: Tensor) -> tuple[list[Corners], Tensor]:
+        """Given keypoints where a view has them, else those found."""
+        if not self.bank.has_keypoints.any():
+            return found, seen
+        size, targets = self.config.size, []
+        has = self.bank.has_keypoints[crops.views]
+        for side in (0, 1):
+            labels = given(self.bank.keypoints[crops.views[side]], crops.photo_from_crop[side], size)
+            targets.append(merge(has[side], labels, found[side]))
+        return targets, torch.where(has[:, :, None, None, None], crops.shows, seen)
+
+    def _spread_points(self, keypoints: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (n, N, 2) of the first crop, at most one a cell, keypoints preferred, and which are seen in both."""
+        size = self.config.size
+        prefer = self._rand(*keypoints.shape) < KEYPOINT_SHARE
+        priority = (self._rand(*keypoints.shape) + (keypoints & prefer)).masked_fill(~shared, -1.0)
         best, index = F.max_pool2d(priority, CELL, return_indices=True)
         best, index = best.flatten(1), index.flatten(1)
-        cells = torch.rand(best.shape, generator=generator, device=generator.device).masked_fill(best < 0, -1.0)
-        order = cells.argsort(dim=1, descending=True)[:, : self.config.points]
+        cells = self._rand(*best.shape).masked_fill(best < 0, -1.0)
+        order = _first(cells, self.config.points)
         index, valid = index.gather(1, order), best.gather(1, order) >= 0
-        return torch.stack([index % size, index // size], dim=-1).float(), valid
+        points = torch.stack([index % size, index // size], dim=-1).float()
+        return _pad(points, self.config.points), _pad(valid, self.config.points)
+
+    def _scattered_points(self, positions: Tensor, inside: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """N of the correspondences (2, n, M, 2), at most one a cell of the first crop, those at keypoints preferred."""
+        size, count = self.config.size, self.config.points
+        pixel = positions[0].round().clamp(0, size - 1).long()
+        corner = keypoints.flatten(1).gather(1, pixel[..., 1] * size + pixel[..., 0])
+        prefer = self._rand(*inside.shape) < KEYPOINT_SHARE
+        priority = (self._rand(*inside.shape) + (corner & prefer)).masked_fill(~inside, -1.0)
+        across = (size + CELL - 1) // CELL
+        cell = pixel[..., 1] // CELL * across + pixel[..., 0] // CELL
+        best = torch.full((len(cell), across * across), -1.0, device=cell.device)
+        best = best.scatter_reduce(1, cell, priority, "amax")
+        winner = inside & (priority == best.gather(1, cell))
+        order = _first(self._rand(*inside.shape).masked_fill(~winner, -1.0), count)
+        chosen = torch.stack([side.gather(1, order[..., None].expand(-1, -1, 2)) for side in positions])
+        valid = _pad(winner.gather(1, order), count)
+        points = torch.stack([_pad(side, count) for side in chosen])
+        return torch.where(valid[..., None], points, torch.zeros_like(points)), valid
+
+    def _batch(self, crops: _Crops, points: Tensor, valid: Tensor, corners: list[Corners], seen: Tensor) -> Batch:
+        config = self.config
+        taught = [
+            teach(self.bank, crops.views[side], crops.photo_from_crop[side], points[side], config.size)
+            for side in (0, 1)
+        ]
+        embedding, embedding_seen, groups, edges, edges_seen = (torch.stack(part) for part in zip(*taught, strict=True))
+        return Batch(
+            crops.images, points, valid, near(points, valid, config.losses.safe_radius),
+            torch.stack([target_map(one) for one in corners]), seen,
+            embedding, embedding_seen, torch.where(valid, groups, -1), edges, edges_seen,
+        )  # fmt: skip
 
 
-def _pixel_grid(size: int, device: torch.device) -> Tensor:
-    axis = torch.arange(size, device=device, dtype=torch.float32)
-    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).reshape(1, -1, 2)
+def _first(priority: Tensor, count: int) -> Tensor:
+    """Indices of the largest entries of each row, at most count."""
+    return priority.argsort(dim=1, descending=True)[:, :count]
 
 
-def _seen(points: Tensor, photo_sizes: Tensor, size: int) -> Tensor:
+def _pad(values: Tensor, count: int) -> Tensor:
+    """(n, k, ...) filled up with zeros to (n, count, ...)."""
+    missing = count - values.shape[1]
+    return torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], dim=1) if missing else values
+
+
+def _spread(points: Tensor, used: Tensor) -> Tensor:
+    """Root mean square distance (n,) of points (n, M, 2) from their middle, pixels."""
+    share = used[..., None] / used.sum(dim=1).clamp(min=1)[:, None, None]
+    middle = (points * share).sum(dim=1, keepdim=True)
+    return ((points - middle).square() * share).sum(dim=(1, 2)).sqrt().clamp(min=1.0)
+
+
+def _shows(points: Tensor, photo_sizes: Tensor, size: int) -> Tensor:
     """Pixels whose place in the photograph (B, S * S, 2) lies inside it -> (B, 1, S, S) bool."""
     within = ((points >= 0) & (points <= photo_sizes[:, None] - 1)).all(dim=-1)
     return within.reshape(-1, 1, size, size)

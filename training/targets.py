@@ -1,0 +1,50 @@
+"""Keypoint targets of crops: those given with the photograph, or corners that are found again."""
+
+from __future__ import annotations
+
+import torch
+from kornia.geometry.linalg import transform_points
+from torch import Tensor
+
+from training.corners import Corners, agree, look_up, pixel_map
+
+
+def confirmed(
+    corners: Corners, other: Corners, shows: Tensor, other_shows: Tensor, other_from_this: Tensor
+) -> tuple[Corners, Tensor]:
+    """The corners that another rendering of the scene has too, and the pixels (B, 1, S, S) it can speak about.
+
+    A pixel the other does not show can be neither confirmed nor refuted as a keypoint.
+
+    Args:
+        shows, other_shows: (B, 1, S, S) bool: pixels that show the photograph.
+        other_from_this: (B, 3, 3) homography.
+    """
+    pixels = pixel_map(shows).flatten(2).transpose(1, 2)
+    there = transform_points(other_from_this, pixels)
+    shared = shows & (look_up(other_shows, there) > 0).reshape(shows.shape)
+    return agree(corners, other, other_from_this), shared
+
+
+def given(keypoints: Tensor, photo_from_crop: Tensor, size: int) -> Corners:
+    """Given keypoints (B, K, 2) of photographs, NaN where there is none, in their crops of ``size`` pixels."""
+    batch, device = len(keypoints), keypoints.device
+    positions = pixel_map(torch.zeros(batch, 1, size, size, device=device)).flatten(2)
+    mask = torch.zeros(batch, size * size, dtype=torch.bool, device=device)
+    if keypoints.shape[1]:
+        there = transform_points(torch.linalg.inv(photo_from_crop), keypoints)
+        pixel = there.round()
+        inside = ((pixel >= 1) & (pixel <= size - 2)).all(dim=-1)  # false for NaN
+        row, column = inside.nonzero(as_tuple=True)
+        place = (pixel[row, column, 1] * size + pixel[row, column, 0]).long()
+        mask[row, place] = True
+        positions[row, :, place] = there[row, column]
+    return Corners(mask.reshape(batch, 1, size, size), positions.reshape(batch, 2, size, size))
+
+
+def merge(chosen: Tensor, first: Corners, second: Corners) -> Corners:
+    """The first corners for the images chosen (B,), the second for the others."""
+    pick = chosen[:, None, None, None]
+    return Corners(
+        torch.where(pick, first.mask, second.mask), torch.where(pick, first.positions, second.positions)
+    )
