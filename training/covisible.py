@@ -1,15 +1,16 @@
 """Which pixels of two views with depth and pose show the same point of the scene.
 
 Pixels here are those of the depth map's grid, the centre of the top-left cell at (0, 0). A point of the first view
-corresponds to its projection into the second view when the second view's depth there agrees within DEPTH_TOLERANCE of it,
-and when the second view's own depth leads back to within CYCLE_PX of where it came from: the tolerance alone lets a point
-slide along its epipolar line, by several pixels where the cameras stand far apart.
+corresponds to its projection into the second view when the second view's depth there agrees within DEPTH_TOLERANCE of
+it, and when the second view's own depth leads back to within CYCLE_PX of where it came from: the tolerance alone lets a
+point slide along its epipolar line, by several pixels where the cameras stand far apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ class DepthView:
         Interpolated in inverse depth, which is exact on planes.
         """
         height, width = self.depth_m.shape
-        inside = ((points >= 0) & (points <= [width - 1, height - 1])).all(axis=1)
+        inside: Bools = np.all((points >= 0) & (points <= [width - 1, height - 1]), axis=1)
         safe = np.where(inside[:, None], points, 0)
         column, row = np.minimum(np.floor(safe), [max(width - 2, 0), max(height - 2, 0)]).astype(np.int64).T
         across, down = safe[:, 0] - column, safe[:, 1] - row
@@ -96,7 +97,7 @@ def thin_out(view: DepthView, side: int = LOOK_SIDE) -> DepthView:
 
 
 def transfer(first: DepthView, second: DepthView, flat: npt.NDArray[np.int64]) -> tuple[Matrix, Bools]:
-    """Points (N, 2) of the second view that show cells of the first (flat indices, all with depth), and whether they do."""
+    """Points (N, 2) of the second view that show cells of the first (flat indices, with depth), and whether they do."""
     start = first.cells(flat)
     points, depth = second.project(first.lift(start, first.depth_m.reshape(-1)[flat].astype(np.float64)))
     points = np.where((depth > 1e-9)[:, None], points, -1.0)
@@ -123,9 +124,9 @@ def correspondences(
 
 
 def spread(
-    points: Matrix, size: tuple[int, int], limit: int, rng: np.random.Generator
+    points: npt.NDArray[np.floating[Any]], size: tuple[int, int], limit: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:  # fmt: skip
-    """Indices of at most `limit` of the points (N, 2) of an image of a width and height, one of each square of a grid."""
+    """Indices of at most `limit` of the points (N, 2) of an image (width, height), one of each square of a grid."""
     if len(points) <= limit:
         return np.arange(len(points))
     side = np.sqrt(size[0] * size[1] / limit)

@@ -2,9 +2,9 @@
 
 python -m training.pack --output data.h5 --source kind=photos,path=PHOTOS --source kind=rgbd,path=FRAMES,weight=0.5
 
-A source is given by the fields of training.records.SourceConfig, or as JSON: --source '{"kind": "photos", "path": "a,b"}'.
-A pack larger than its limit gets its photographs at a lower quality, and if that is not enough, fewer of them: the same share
-of every source's.
+A source is given by the fields of training.records.SourceConfig, or as JSON: '{"kind": "photos", "path": "a,b"}'.
+A pack larger than its limit gets its photographs at a lower quality, and if that is not enough, fewer of them: the same
+share of every source's.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ class PackWriter:
 
     def add_pair(self, pair: Pair) -> None:
         """A pair of two views of the source that was begun last."""
-        first, second = self._index[pair.first], self._index[pair.second]
-        keep = spread(pair.points[:, :2], self._sizes[first], self.options.pair_points, self._rng)
+        size = self._sizes[self._index[pair.first]]
+        keep = spread(pair.points[:, :2], size, self.options.pair_points, self._rng)
         self.add_encoded_pair(pair.first, pair.second, encode_points(pair.points[keep]))
 
     def add_encoded_pair(self, first: str, second: str, points: bytes) -> None:
