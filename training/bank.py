@@ -165,9 +165,7 @@ class _Outline(NamedTuple):
         return cls(view.name, size, keypoints, parts, shape[0], max(shape[1:]))
 
 
-def _points(
-    count: int, read: Callable[[int], npt.NDArray[np.float32]], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _points(count: int, read: Callable[[int], npt.NDArray[np.float32]], device: torch.device) -> tuple[Tensor, Tensor]:
     lists = [torch.from_numpy(np.round(read(q) * POINT_STEPS).astype(np.int16)) for q in range(count)]
     counts = torch.tensor([len(one) for one in lists], dtype=torch.int64)
     if not count:

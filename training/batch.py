@@ -25,7 +25,8 @@ class Batch(NamedTuple):
     edges_seen: Tensor  # (2, B, 1, S/4, S/4) bool
 
 
-PAIR_AXIS = Batch(1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1)  # type: ignore[arg-type]
+PAIR_AXIS = (1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1)
+"""Which axis of each part is B."""
 
 
 def join(batches: Sequence[Batch]) -> Batch:
@@ -33,7 +34,7 @@ def join(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     parts = zip(*batches, strict=True)
-    return Batch(*(torch.cat(part, dim=axis) for part, axis in zip(parts, PAIR_AXIS, strict=True)))  # type: ignore[call-overload]
+    return Batch(*(torch.cat(part, dim=axis) for part, axis in zip(parts, PAIR_AXIS, strict=True)))
 
 
 def near(points: Tensor, valid: Tensor, radius: float) -> Tensor:

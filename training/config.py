@@ -79,6 +79,8 @@ class TrainingConfig:
     """Correspondences sampled in each pair."""
     synthetic: float = 0.5
     """Share of the pairs drawn from a source with real pairs that are one photograph under a homography instead."""
+    share: float = 1.0
+    """Part of each source's views that is used, for ablations; the same at the same seed."""
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     schedule: Literal["cosine", "linear"] = "cosine"
@@ -110,5 +112,7 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a positive number")
         if self.size < 64 or self.size % 16:
             raise ConfigError(f"size is {self.size}; expected a multiple of 16, at least 64")
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share is {self.share}; expected a part of the views, in (0, 1]")
         if self.resident_views < 2:
             raise ConfigError(f"resident_views is {self.resident_views}; expected at least 2")

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from samfeat_hloc.config import to_dict
 from samfeat_hloc.errors import ConfigError
 from training.bank import Bank
 from training.batch import Batch
+from training.chapters import Chapter
 from training.config import TrainingConfig
+from training.pack import pack
+from training.pack_writer import PackOptions
 from training.packs import Pack
 from training.pairs import PairSampler
+from training.records import MAX_POINTS, SourceConfig
 from training.team import Team
 
 logger = logging.getLogger(__name__)
@@ -29,18 +35,42 @@ def open_pack(config: TrainingConfig, team: Team) -> Pack:
         InputError: a source that cannot be read.
     """
     if not config.sources:
-        raise ConfigError("no source of photographs; give --source kind=photos,path=DIR, or sources in the configuration")
+        raise ConfigError("no source of photographs; give --source kind=photos,path=DIR, or name sources in the file")
     if len(config.sources) == 1 and config.sources[0].kind == "pack":
         return Pack(config.sources[0].path)
-    described = json.dumps([to_dict(source) for source in config.sources], sort_keys=True)
-    digest = hashlib.sha256(described.encode()).hexdigest()[:12]
-    path = Path(config.output) / f"data-{digest}.pack.h5"
-    if team.leads and not path.is_file():
-        from training.pack import pack
-
-        pack(config.sources, path, limit_mib=None)
+    if team.leads:
+        pack_once(config.sources, Path(config.output), cache_options(config))
     team.wait()
-    return Pack(path)
+    return Pack(pack_once(config.sources, Path(config.output), cache_options(config)))
+
+
+def cache_options(config: TrainingConfig) -> PackOptions:
+    """What a run keeps of its teachers: a cell for each of the student's; all channels where they are copied."""
+    channels = 256 if config.losses.relations == "features" else 64
+    return PackOptions(cells=max(32, config.size // 8), channels=channels, pair_points=MAX_POINTS)
+
+
+def pack_once(sources: Sequence[SourceConfig], folder: Path, options: PackOptions) -> Path:
+    """The pack of the sources in a folder, made when it is not there; its name tells the sources and options apart."""
+    described = json.dumps([[to_dict(source) for source in sources], to_dict(options)], sort_keys=True)
+    path = folder / f"data-{hashlib.sha256(described.encode()).hexdigest()[:12]}.pack.h5"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        pack(sources, path, limit_mib=None, options=options)
+    return path
+
+
+def part_of(chapter: Chapter, pack: Pack, config: TrainingConfig) -> Chapter:
+    """The configured share of each source's views in a chapter, and the pairs whose both views are in it."""
+    if config.share == 1:
+        return chapter
+    rng, kept = np.random.default_rng([config.seed, 5003]), []
+    for source in range(len(pack.sources)):
+        views = np.sort(chapter.views[pack.view_source[chapter.views] == source])
+        if len(views):
+            kept.append(rng.permutation(views)[: max(1, round(config.share * len(views)))])
+    views = np.concatenate(kept)
+    return Chapter(views, chapter.pairs[np.isin(pack.pair_views[chapter.pairs], views).all(axis=1)])
 
 
 class Feed:
@@ -64,9 +94,9 @@ class Feed:
         if self._chapter < 0 or chapter % chapters != self._chapter % chapters:
             self._sampler = None  # gives its memory back before the next is loaded
             which = self._pack.chapter(chapter, self.config.resident_views, self.config.seed)
-            bank = Bank.of_pack(self._pack, which, self.device)
-            pairs = len(bank.pair_views)
-            logger.info("%d views and %d pairs in memory, chapter %d of %d", len(bank), pairs, chapter % chapters + 1, chapters)
+            bank = Bank.of_pack(self._pack, part_of(which, self._pack, self.config), self.device)
+            counts = (len(bank), len(bank.pair_views), chapter % chapters + 1, chapters)
+            logger.info("%d views and %d pairs in memory, chapter %d of %d", *counts)
             weights = self._pack.weights.tolist()
             self._sampler = PairSampler(bank, weights, self.config, self.generator, self.host)
         self._chapter = chapter

@@ -55,7 +55,7 @@ def label(
 ) -> Path:
     """Write keypoint targets of every photograph below a folder.
 
-    An unreadable photograph, or one with a side below `training.sources.views.MIN_SIDE`, is left out, counted, and listed with
+    An unreadable photograph, or one with a side below `sources.views.MIN_SIDE`, is left out, counted, and listed with
     the reason in `OUTPUT.skipped.json`; the rest completes.
 
     Args:

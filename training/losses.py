@@ -1,7 +1,7 @@
 """The paper's losses, one function each, in the paper's form, the release's, and ours where both are wrong.
 
-Shapes: B images or pairs, N points, D descriptor channels, C teacher channels, P = h * w cells of a map. An image without a
-teacher row has no valid cell or point; it adds nothing, and a batch of such images gives 0. Everything is float32.
+Shapes: B images or pairs, N points, D descriptor channels, C teacher channels, h x w cells of a map. An image without
+a teacher row has no valid cell or point; it adds nothing, and a batch of such images gives 0. Everything is float32.
 """
 
 from __future__ import annotations
@@ -125,9 +125,10 @@ def relation_loss(
 ) -> Tensor:  # fmt: skip
     """Distillation of the relations between the cells of an image, which are cosines (ASRD, eqs. 7 and 8).
 
-    The weight of a relation is exp(a_i * a_j), as in the paper; the largest exponent is subtracted first. In the release
-    the attention multiplies the features instead, where the cosine cancels it: that is this loss with ``weighted=False``.
-    Rows of the matrix are taken in chunks, and computed again for the gradient, when it has more entries than allowed.
+    The weight of a relation is exp(a_i * a_j), as in the paper; the largest exponent is subtracted first. In the
+    release the attention multiplies the features instead, where the cosine cancels it: that is this loss with
+    ``weighted=False``. Rows of the matrix are taken in chunks, and computed again for the gradient, when it has more
+    entries than allowed.
 
     Args:
         student: (B, Cs, h, w).
@@ -152,10 +153,8 @@ def relation_loss(
     batch, count = cells.shape
     step = max(1, max_relations // (batch * count))
     chunks = [slice(start, min(start + step, count)) for start in range(0, count, step)]
-    if len(chunks) == 1:
-        parts = [sums(chunks[0])]
-    else:
-        parts = [checkpoint(sums, rows, use_reentrant=False) for rows in chunks]
+    whole = len(chunks) == 1
+    parts = [sums(rows) if whole else checkpoint(sums, rows, use_reentrant=False) for rows in chunks]
     numerator = torch.stack([part[0] for part in parts]).sum(dim=0)
     denominator = torch.stack([part[1] for part in parts]).sum(dim=0)
     return _mean_over(numerator / denominator.clamp(min=1e-12), cells.any(dim=1))
@@ -218,10 +217,10 @@ def grouping_loss(descriptors: Tensor, groups: Tensor, near: Tensor, temperature
 def average_grouping_loss(
     descriptors: Tensor, groups: Tensor, near: Tensor, temperature: float, margin: float
 ) -> Tensor:
-    """WSC as the paper writes it: the mean distance within groups against the mean distance between them (eqs. 9 to 11).
+    """WSC as the paper writes it: mean distance within groups against mean distance between them (eqs. 9 to 11).
 
-    Eq. 11 has a bracket and a sign out of place; read as -log(e^(-p/T) / (e^(-p/T) + e^(-n/T))), p = max(Dpos, M), n = Dneg.
-    Arguments as for `grouping_loss`; ``near`` is not used.
+    Eq. 11 has a bracket and a sign out of place; read as -log(e^(-p/T) / (e^(-p/T) + e^(-n/T))), with p = max(Dpos, M)
+    and n = Dneg. Arguments as for `grouping_loss`; ``near`` is not used.
     """
     positive, negative = _relations_of_groups(groups)
     apart = distances(descriptors, descriptors)

@@ -41,7 +41,7 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
         config: which form of each loss.
         sampling: how pixels address the descriptor map, see `samfeat_hloc.model.Architecture`.
     """
-    maps = Maps(*(None if part is None else part.float() for part in maps))
+    maps = Maps(*(part if part is None else part.float() for part in maps))  # type: ignore[arg-type]
     size = (batch.images.shape[-1], batch.images.shape[-2])
     points = batch.points.flatten(0, 1)
     descriptors = F.normalize(sample(maps.descriptors, points, size, sampling), dim=-1).unflatten(0, (2, -1))

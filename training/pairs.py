@@ -75,7 +75,7 @@ class PairSampler:
 
     def _choose(self) -> tuple[list[Tensor], list[Tensor]]:
         """Which views get two random crops, and which real pairs are shown."""
-        views, pairs = [], []
+        views, pairs = list[Tensor](), list[Tensor]()
         for source in torch.multinomial(self._weights, self.config.pairs, replacement=True, generator=self.host):
             real = len(self._pairs[source]) > 0 and self._host() >= self.config.synthetic
             among = self._pairs[source] if real else self._views[source]
@@ -103,8 +103,9 @@ class PairSampler:
         second, second_seen = confirmed(found[1], found[0], crops.shows[1], crops.shows[0], first_from_second)
         shared = torch.stack([first_seen, second_seen])
         corners, seen = self._targets(crops, [first, second], shared)
-        points, valid = self._spread_points(corners[0].mask, shared[0])
-        return self._batch(crops, torch.stack([points, transform_points(second_from_first, points)]), valid, corners, seen)
+        first_points, valid = self._spread_points(corners[0].mask, shared[0])
+        points = torch.stack([first_points, transform_points(second_from_first, first_points)])
+        return self._batch(crops, points, valid, corners, seen)
 
     def _two_photographs(self, pairs: Tensor) -> Batch:
         """One crop of each photograph of real pairs, around a point that both see."""

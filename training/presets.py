@@ -17,7 +17,7 @@ PAPER_SAMPLES, PAPER_BATCH, PAPER_EPOCHS = 23_600, 14, 30
 
 
 def paper() -> TrainingConfig:
-    """The paper's run: MegaDepth, 400 x 400, batches of 14 pairs, Adam 1e-3, weight decay 1e-4, 30 epochs, linear decay.
+    """The paper's run: MegaDepth, 400 x 400, 14 pairs a batch, Adam 1e-3, weight decay 1e-4, 30 epochs, linear decay.
 
     Losses as the paper writes them; homographies and the share of synthetic pairs as released. Give its data with
     ``--source kind=megadepth,path=DIR,teacher=STORE``.
@@ -25,7 +25,12 @@ def paper() -> TrainingConfig:
     return TrainingConfig(
         architecture=Architecture(attention="released", sampling="released"),
         losses=LossConfig(
-            detector="every-scale", descriptor="triplet", relations="paper", groups="paper", edges="l1", safe_radius=16.0
+            detector="every-scale",
+            descriptor="triplet",
+            relations="paper",
+            groups="paper",
+            edges="l1",
+            safe_radius=16.0,
         ),
         steps=PAPER_SAMPLES * PAPER_EPOCHS // PAPER_BATCH,
         pairs=PAPER_BATCH,
@@ -56,7 +61,14 @@ def smoke() -> TrainingConfig:
     """A minute on a CPU: does everything work? The weights are of no use."""
     source = SourceConfig("town", "outputs/town-smoke", teacher="rendered", limit=4)
     return TrainingConfig(
-        sources=(source,), output="outputs/training-smoke", steps=10, pairs=2, size=96, points=100, warmup_steps=2, log_every=1
+        sources=(source,),
+        output="outputs/training-smoke",
+        steps=10,
+        pairs=2,
+        size=96,
+        points=100,
+        warmup_steps=2,
+        log_every=1,
     )
 
 

@@ -2,8 +2,8 @@
 
     source -> View, Pair -> pack -> bank (on the device) -> Batch -> losses
 
-Pixels: the centre of the top-left pixel is (0, 0). A map of (h, w) cells over an image of (H, W) pixels has the centre of
-cell (row, column) at x = (column + 0.5) * W / w - 0.5, y = (row + 0.5) * H / h - 0.5.
+Pixels: the centre of the top-left pixel is (0, 0). A map of (h, w) cells over an image of (H, W) pixels has the centre
+of cell (row, column) at x = (column + 0.5) * W / w - 0.5, y = (row + 0.5) * H / h - 0.5.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ class SourceConfig:
     """One source of a training run.
 
     Attributes:
-        kind: photos: a folder of photographs; rgbd: colour, depth and pose files, see datasets/rgbd.py; colmap: a COLMAP
-            reconstruction whose tracks correspond; megadepth: raw MegaDepth; mtldesc: the MTLDesc release's layout; town:
-            a rendered town, written to `path` when it is not there; pack: a file written by `training.pack`.
+        kind: photos: a folder of photographs; rgbd: colour, depth and pose files, see datasets/rgbd.py; colmap: a
+            COLMAP reconstruction whose tracks correspond; megadepth: raw MegaDepth; mtldesc: the MTLDesc release's
+            layout; town: a rendered town, written to `path` when it is not there; pack: written by `training.pack`.
         path: its folder or file.
         weight: how often it is drawn, relative to the other sources.
         teacher: "segmentation" (maps beside the photographs), "rendered" (instance masks beside them), a folder written

@@ -73,7 +73,8 @@ def teach(bank: Bank, views: Tensor, photo_from_crop: Tensor, points: Tensor, si
     edges_seen = whole & (known & maps.has_edges[index])[:, None, None, None]
 
     grid, inside = place(points)
-    labels = F.grid_sample(maps.groups[index].float(), grid[:, :, None], mode="nearest", align_corners=False)[:, 0, :, 0]
+    grid = grid[:, :, None]
+    labels = F.grid_sample(maps.groups[index].float(), grid, mode="nearest", align_corners=False)[:, 0, :, 0]
     usable = inside & (known & maps.has_groups[index])[:, None]
     groups = torch.where(usable, labels.long(), torch.full_like(labels, -1, dtype=torch.int64))
     return Taught(embedding, embedding_seen, groups, F.avg_pool2d(fine, 2), edges_seen)

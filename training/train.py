@@ -88,11 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("config", help=f"{', '.join(PRESETS)}, or a JSON file")
     parser.add_argument(
         "--source", action="append", default=[], metavar="KEY=VALUE,...",
-        help="kind=photos|rgbd|colmap|megadepth|mtldesc|town|pack,path=...[,weight=][,teacher=][,keypoints=]; replaces those of CONFIG",
+        help="kind=photos|rgbd|colmap|megadepth|mtldesc|town|pack,path=...[,weight=][,teacher=][,keypoints=]; "
+        "replaces the sources of CONFIG",
     )  # fmt: skip
     parser.add_argument("--output", help="where checkpoints, log and weights go")
     parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/state.pt")
-    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="fields of TrainingConfig")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="fields of TrainingConfig"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:N; default: CUDA where there is one")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     options = parser.parse_args(arguments)

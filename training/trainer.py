@@ -70,7 +70,7 @@ class Trainer:
             self.feed.generator.set_state(mine["generator"])
             self.feed.host.set_state(mine["host"])
         logbook = Logbook(self.output, self.step, config.tensorboard) if self.team.leads else None
-        saved = logged = time.monotonic()
+        saved = logged = started = time.monotonic()
         with tqdm(total=config.steps, initial=self.step, desc="train", unit="step", disable=not self.team.leads) as bar:
             since = self.step
             while self.step < config.steps:
@@ -80,15 +80,19 @@ class Trainer:
                 bar.update()
                 if self.step % config.log_every == 0:
                     now = time.monotonic()
-                    self.seconds += now - logged
                     rate = config.pairs * self.team.size * (self.step - since) / (now - logged)
                     self._log(logbook, rate, bar)
                     logged, since = now, self.step
                 if config.validation and (self.step % config.validate_every == 0 or self.step == config.steps):
+                    paused = time.monotonic()
                     self._validate(logbook, batch)
+                    paused = time.monotonic() - paused
+                    started, logged = started + paused, logged + paused
                 if time.monotonic() - saved > config.checkpoint_minutes * 60:
+                    self.seconds, started = self.seconds + time.monotonic() - started, time.monotonic()
                     self.save()
                     saved = time.monotonic()
+        self.seconds += time.monotonic() - started
         self.save()
         if logbook:
             logbook.close()
@@ -117,8 +121,8 @@ class Trainer:
         self.step += 1
         decay = min(config.ema, self.step / (self.step + 10)) if config.ema else 0.0
         with torch.no_grad():
-            means, values = list(self.average.parameters()), [value.detach() for value in self.model.parameters()]
-            torch._foreach_lerp_(means, values, 1 - decay)
+            for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
         self._unchecked = (parts["loss"].detach(), batch)
         return {name: value.detach() for name, value in parts.items()}
 
@@ -139,7 +143,8 @@ class Trainer:
         means = {name: float(value) / self.config.log_every for name, value in self._sums.items()}
         self._sums = {}
         if logbook:
-            logbook.write(self.step, "train", {**means, "lr": learning_rate(self.config, self.step), "pairs_per_s": rate})
+            rates = {"lr": learning_rate(self.config, self.step), "pairs_per_s": rate}
+            logbook.write(self.step, "train", {**means, **rates})
         bar.set_postfix_str(f"loss {means['loss']:.3f}, {rate:.1f} pairs/s")
 
     def _validate(self, logbook: Logbook | None, batch: Batch) -> None:
