@@ -105,7 +105,8 @@ def read_depth(path: Path, size: tuple[int, int]) -> npt.NDArray[np.float32]:
     if stored.ndim != 2 or stored.dtype not in (np.uint16, np.int32):
         raise InputError(f"{path} has {stored.dtype} values of shape {stored.shape}; expected 16-bit depth in mm")
     check_shape(path, (stored.shape[1], stored.shape[0]), size)
-    return np.where(np.isin(stored, NO_DEPTH), 0, stored).astype(np.float32) / 1000
+    depth: npt.NDArray[np.float32] = np.where(np.isin(stored, NO_DEPTH), 0, stored).astype(np.float32)
+    return np.asarray(depth / 1000, np.float32)
 
 
 class DepthSizeError(InputError):

@@ -1,13 +1,13 @@
 """The bytes of a pack's parts: photographs, teacher maps, relations between cells, keypoints and correspondences.
 
-Photographs are WebP (or whatever bytes their file had), arrays are numpy's own format under zlib. Whatever reads a pack
+Photographs are WebP (or whatever bytes their file had), arrays are numpy's own format under LZMA. Whatever reads a pack
 needs Pillow or OpenCV, not both.
 """
 
 from __future__ import annotations
 
 import io
-import zlib
+import lzma
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ STEPS_PER_PIXEL = 16
 BAND_STEPS = 8 * STEPS_PER_PIXEL
 ORIGIN_PX = 1.0
 """A point may lie up to a pixel left of or above the centre of the top-left pixel."""
+
+FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 6, "pb": 0}]
+"""Without a container: checksums are the file's business."""
 
 Array = npt.NDArray[Any]
 
@@ -73,7 +76,7 @@ def encode_array(array: Array) -> bytes:
     """An array of numbers, losslessly."""
     stream = io.BytesIO()
     np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
-    return zlib.compress(stream.getvalue(), 9)
+    return lzma.compress(stream.getvalue(), lzma.FORMAT_RAW, filters=FILTERS)
 
 
 def decode_array(data: bytes, what: str) -> Array:
@@ -83,8 +86,8 @@ def decode_array(data: bytes, what: str) -> Array:
         InputError: the bytes are damaged.
     """
     try:
-        array: Array = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
-    except (zlib.error, ValueError, OSError, EOFError) as error:
+        array: Array = np.load(io.BytesIO(lzma.decompress(data, lzma.FORMAT_RAW, filters=FILTERS)))
+    except (lzma.LZMAError, ValueError, OSError, EOFError) as error:
         raise InputError(f"{what} is damaged ({error}); make it again") from None
     return array
 
@@ -126,8 +129,8 @@ class Embedding:
     """A teacher's embedding, made small.
 
     Attributes:
-        values: (K, h, w) int8.
-        scale: (h, w) float16; the embedding is values * scale.
+        values: (h, w, K) int8; channels last, so that equal cells are equal bytes in a row.
+        scale: (h, w) float16; a cell's embedding is its values times its scale.
         extent: as TeacherRow's.
         error: mean absolute difference of the cosines of random pairs of cells, before and after.
     """
@@ -137,15 +140,17 @@ class Embedding:
     extent: tuple[float, float]
     error: float
 
-    def restored(self) -> npt.NDArray[np.float16]:
-        """(K, h, w) float16."""
-        return (self.values.astype(np.float32) * self.scale.astype(np.float32)).astype(np.float16)
+
+def restore_embedding(values: npt.NDArray[np.int8], scale: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """(K, h, w) float16 of an `Embedding`'s values and scale."""
+    cells = values.astype(np.float32) * scale.astype(np.float32)[:, :, None]
+    return np.ascontiguousarray(cells.astype(np.float16).transpose(2, 0, 1))
 
 
 def shrink_embedding(
     embedding: npt.NDArray[np.float16], extent: tuple[float, float] | None, cells: int, channels: int
 ) -> Embedding:
-    """At most `cells` cells a side (blocks are averaged) and `channels` channels.
+    """At most `cells` cells a side (blocks are averaged), and exactly `channels` channels.
 
     The channels are the coordinates in the basis of the image's own cells (singular vectors of the unit cells, no mean
     taken off), which among all bases of that size loses least of the unit cells in the mean square.
@@ -154,7 +159,7 @@ def shrink_embedding(
         embedding: (C, h, w).
         extent: as TeacherRow's.
         cells: largest h and w of the result.
-        channels: largest C of the result.
+        channels: C of the result; what a teacher has less is zero, which changes no cosine.
     """
     full = embedding.astype(np.float32)
     extent = extent or (float(full.shape[2]), float(full.shape[1]))
@@ -166,12 +171,13 @@ def shrink_embedding(
     if len(flat) > channels:
         _, vectors = np.linalg.eigh(unit @ unit.T)
         kept = vectors[:, ::-1][:, :channels].T @ flat
+    kept = np.pad(kept, ((0, channels - len(kept)), (0, 0)))
     scale = (np.abs(kept).max(axis=0) / 127).astype(np.float16)
     values = np.round(kept / np.maximum(scale.astype(np.float32), 1e-12)).clip(-127, 127).astype(np.int8)
     error = _relation_error(unit, _unit(values.astype(np.float32)))
     shape = small.shape[1:]
     reduced = (extent[0] / factor, extent[1] / factor)
-    return Embedding(values.reshape(-1, *shape), scale.reshape(shape), reduced, error)
+    return Embedding(values.T.reshape(*shape, -1), scale.reshape(shape), reduced, error)
 
 
 def _block_mean(full: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:

@@ -46,11 +46,11 @@ class PackOptions:
     """
 
     quality: int = 80
-    tight_quality: int = 60
+    tight_quality: int = 70
     cells: int = 32
     channels: int = 32
     group_cells: int = 128
-    edge_cells: int = 128
+    edge_cells: int = 192
     pair_points: int = 1024
     seed: int = 0
 

@@ -3,8 +3,8 @@
 attributes   format, format_version, package_version, and `header`: JSON with the options and, for every source, its
              configuration, its teacher's signature, what was skipped and what was left out for the size
 names        the views' names, JSON
-views/       source (V,), size (V, 2) width and height, extent (V, 2), as TeacherRow's, and blobs (training/blobs.py)
-             image, embedding, scale, groups, edges, keypoints
+views/       source (V,), size (V, 2) width and height, extent (V, 2), as TeacherRow's, and blobs (training/blobs.py):
+             image, embedding (h, w, C), scale, groups, edges, keypoints
 pairs/       views (P, 2), and blobs points
 """
 
@@ -24,7 +24,7 @@ from samfeat_hloc.errors import InputError, SamfeatError
 from samfeat_hloc.formats.h5store import open_h5
 from training.blobs import BlobReader
 from training.chapters import Chapter, plan_chapters
-from training.pack_codec import decode_array, decode_image, decode_points
+from training.pack_codec import decode_array, decode_image, decode_points, restore_embedding
 from training.records import SourceConfig, TeacherRow, View
 
 FORMAT = "samfeat-hloc training pack"
@@ -139,7 +139,7 @@ class Pack:
         embedding, groups, edges = (self._array(index, name, what) for name in ("embedding", "groups", "edges"))
         extent = None
         if embedding is not None:
-            embedding = (embedding * self._array(index, "scale", what).astype(np.float32)).astype(np.float16)
+            embedding = restore_embedding(embedding, self._array(index, "scale", what))
             extent = self.extent(index)
         blob = self._blobs["keypoints"].read(index)
         keypoints = decode_points(blob, what) if blob else None

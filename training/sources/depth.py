@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
@@ -9,12 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import InputError
-from training.covisible import DepthView, choose_pairs, correspondences, thin_out
-from training.records import MAX_POINTS, Pair, Skipped, SourceConfig
+from training.covisible import DepthView, choose_pairs, correspondences, spread, thin_out, transfer
+from training.records import MAX_POINTS, Image, Pair, Skipped, SourceConfig
+from training.registration import Field, densify, register, shift_px
 from training.sources.views import Placement, no_pair, rescale
 
+logger = logging.getLogger(__name__)
+Names = tuple[str, str]
 NEAR_IN_MEMORY = 48
 """Depth maps that are kept between pairs."""
+TRIALS = 10
+"""Pairs that tell whether colour and depth are registered."""
+REGISTERED_PX = 2.0
+"""Depth and colour that are closer than this are taken as registered: optical flow is no better on clean data."""
 FEWEST_POINTS = 32
 """A pair with fewer correspondences is left out."""
 
@@ -26,11 +34,24 @@ class DepthPairs:
         config: of the source.
         skipped: where to count.
         read: the geometry of a view by its name, at full resolution.
+        image: the image of a view by its name, where depth and colour may come from two cameras; the first pairs tell
+            whether they are registered, and if they are not, all pairs are put right by their photographs. None: the
+            depth is the image's own.
+
+    Attributes:
+        registered: whether depth and colour agree; None as long as it is not known.
     """
 
-    def __init__(self, config: SourceConfig, skipped: Skipped, read: Callable[[str], DepthView]) -> None:
-        self.config, self.skipped, self._read = config, skipped, read
+    def __init__(
+        self,
+        config: SourceConfig,
+        skipped: Skipped,
+        read: Callable[[str], DepthView],
+        image: Callable[[str], Image] | None = None,
+    ) -> None:
+        self.config, self.skipped, self._read, self._image = config, skipped, read, image
         self._looks: dict[str, list[tuple[str, DepthView]]] = {}
+        self.registered: bool | None = True if image is None else None
 
     def add(self, name: str, view: DepthView, scene: str = "") -> None:
         """A view that may be paired with others of its scene; only a coarse look at its depth is kept."""
@@ -44,21 +65,57 @@ class DepthPairs:
         """
         read = lru_cache(NEAR_IN_MEMORY)(self._read)
         rng = np.random.default_rng([self.config.seed, 4003])
-        found = 0
-        for first, second in self._chosen():
-            views = read(first), read(second)
-            points = correspondences(*views, MAX_POINTS, rng)
+        chosen, found = self._chosen(), 0
+        if self.registered is None and self._image is not None:
+            shifts = [self._aligned(pair, read, placements)[2] for pair in chosen[:: max(1, len(chosen) // TRIALS)]]
+            shift = float(np.nanmedian(shifts)) if np.isfinite(shifts).any() else 0.0
+            self.registered = shift < REGISTERED_PX
+            if not self.registered:
+                logger.warning(
+                    "warning: %s: depth and colour are %.1f px apart; each pair is aligned by its photographs",
+                    self.config.path,
+                    shift,
+                )
+        for first, second in chosen:
+            if self.registered:
+                points = self._by_depth((first, second), read, placements, rng)
+            else:
+                field, good, _ = self._aligned((first, second), read, placements)
+                rows, columns = np.nonzero(good)
+                points = np.concatenate([np.stack([columns, rows], axis=1), field[rows, columns]], axis=1)
+                points = points[spread(points[:, :2], placements[first].size, MAX_POINTS, rng)]
             if len(points) < FEWEST_POINTS:
                 self.skipped.count("pair with too few correspondences")
                 continue
-            halves = [
-                _to_view(half, view, placements[name])
-                for half, view, name in zip(np.split(points, 2, axis=1), views, (first, second), strict=True)
-            ]
             found += 1
-            yield Pair(first, second, np.concatenate(halves, axis=1).astype(np.float32))
+            yield Pair(first, second, points.astype(np.float32))
         if not found:
             raise no_pair(self.config, self.skipped)
+
+    def _by_depth(
+        self, names: Names, read: Callable[[str], DepthView], placements: dict[str, Placement], rng: np.random.Generator
+    ) -> npt.NDArray[np.float64]:
+        """(M, 4) corresponding pixels of two views."""
+        views = [read(name) for name in names]
+        halves = np.split(correspondences(views[0], views[1], MAX_POINTS, rng), 2, axis=1)
+        return np.concatenate(
+            [_to_view(half, view, placements[name]) for half, view, name in zip(halves, views, names, strict=True)],
+            axis=1,
+        )
+
+    def _aligned(
+        self, names: Names, read: Callable[[str], DepthView], placements: dict[str, Placement]
+    ) -> tuple[Field, npt.NDArray[np.bool_], float]:
+        """The map between two photographs, where it can be trusted, and how far the depth alone is from it in px."""
+        assert self._image is not None
+        first, second = (read(name) for name in names)
+        flat = first.valid_cells()
+        cells, seen = transfer(first, second, flat)
+        start = np.full((first.depth_m.size, 2), np.nan)
+        start[flat[seen]] = _to_view(cells[seen], second, placements[names[1]])
+        field = densify(start.reshape(*first.depth_m.shape, 2), placements[names[0]].size)
+        refined, good = register(self._image(names[0]), self._image(names[1]), field)
+        return refined, good, shift_px(field, refined, good)
 
     def _chosen(self) -> list[tuple[str, str]]:
         """Names of the pairs to work out, those of a view together so that its depth map is still at hand."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from datasets.rgbd import DepthSizeError, Frame, list_frames, read_depth, read_intrinsics, read_pose
 from samfeat_hloc.errors import InputError
+from samfeat_hloc.images import read_image
 from training.covisible import DepthView
-from training.records import Pair, Skipped, SourceConfig, View
+from training.records import Image, Pair, Skipped, SourceConfig, View
 from training.sources.depth import DepthPairs, grid_matrix
-from training.sources.views import ViewMaker, check_folder, guard_empty
+from training.sources.views import ViewMaker, check_folder, guard_empty, reduce_image
 
 
 class RgbdSource:
@@ -19,6 +20,9 @@ class RgbdSource:
     Raises:
         InputError: no such folder, no frame or no intrinsics in it; later, no usable view or no usable pair.
     """
+
+    may_be_unregistered = True
+    """Depth and colour of a sensor come from two cameras; see training/registration.py."""
 
     def __init__(self, config: SourceConfig) -> None:
         self.config, self.skipped = config, Skipped()
@@ -33,7 +37,9 @@ class RgbdSource:
 
     def _views(self) -> Iterator[View]:
         self._maker = ViewMaker(self.config, self.skipped)
-        self._pairs = DepthPairs(self.config, self.skipped, lambda name: self._geometry(self.frames[name]))
+        self._pairs = DepthPairs(
+            self.config, self.skipped, self._read, self._image if self.may_be_unregistered else None
+        )
         for frame in self.frames.values():
             view = self._maker.make(frame.name, frame.colour)
             if view is None:
@@ -48,6 +54,12 @@ class RgbdSource:
                 self._pairs.add(frame.name, geometry)
                 yield view
         self._maker.close()
+
+    def _read(self, name: str) -> DepthView:
+        return self._geometry(self.frames[name])
+
+    def _image(self, name: str) -> Image:
+        return reduce_image(read_image(self.frames[name].colour)[0], self.config.max_side)
 
     def _geometry(self, frame: Frame) -> DepthView:
         size = self._maker.placements[frame.name].stored
