@@ -1,9 +1,8 @@
 """Which extractor finds the same points again, and how exactly? D2-Net's protocol on folders in HPatches layout.
 
-For every pair (image 1, image k): mutual nearest neighbours among the 2048 best keypoints of each; a match is
-correct at t pixels when the first point, moved by the known homography, lies at most t pixels from the second. A
-pair's accuracy is the fraction of its matches that are correct (0 without a match); a sequence has the mean over
-its pairs, the summary the mean over sequences. `correct` is the mean number of matches within 3 px.
+Mutual nearest neighbours among the 2048 best keypoints of each image, measured as pipelines/hpatches_protocol.py says;
+a sequence has the mean over its pairs, the summary the mean over sequences. `correct` is the mean number of matches
+within 3 px. Features are held in memory; `python -m pipelines.hpatches` is the whole protocol, resumable.
 
     python -m benchmarks.matching_accuracy --data DIR... --features samfeat sift --json OUT.json
 
@@ -20,30 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from datasets.hpatches import Sequence, read_sequence, read_sequences
+from datasets.hpatches import Sequence
+from pipelines.hpatches_protocol import THRESHOLDS, best_features, find_sequences, measure_sequence
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import run_cli
 from samfeat_hloc.extractors import Extractor, get_extractor
-from samfeat_hloc.formats.features import Features
 from samfeat_hloc.images import read_image
 from samfeat_hloc.matchers import Matcher, get_matcher
 from samfeat_hloc.progress import progress
-
-THRESHOLDS = tuple(float(t) for t in range(1, 11))
-CORRECT_AT = 3.0
-
-
-def reprojection_errors(
-    points0: npt.NDArray[np.floating[Any]],
-    points1: npt.NDArray[np.floating[Any]],
-    homography: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """(M,) distances in pixels between points0 (M, 2), moved by the (3, 3) homography, and points1 (M, 2)."""
-    moved = np.column_stack([points0, np.ones(len(points0))]).astype(np.float64) @ homography.T
-    errors: npt.NDArray[np.float64] = np.linalg.norm(moved[:, :2] / moved[:, 2:] - points1, axis=1)
-    return errors
 
 
 def sequence_accuracy(
@@ -59,20 +43,14 @@ def sequence_accuracy(
         "mma": list over thresholds, "keypoints", "matches", "correct" (at 3 px): means over images or pairs.
     """
     matcher = matcher or get_matcher("nn-mutual")
-    features = [_best(extractor(read_image(path)[0]), max_keypoints) for path in sequence.images]
-    accuracies, matches, correct = [], [], []
-    for other, homography in zip(features[1:], sequence.homographies, strict=True):
-        found = matcher(features[0], other).indices()
-        errors = reprojection_errors(features[0].keypoints[found[:, 0]], other.keypoints[found[:, 1]], homography)
-        accuracies.append([float((errors <= t).mean()) if len(errors) else 0.0 for t in thresholds])
-        matches.append(len(found))
-        correct.append(int((errors <= CORRECT_AT).sum()))
+    features = [best_features(extractor(read_image(path)[0]), max_keypoints) for path in sequence.images]
+    result = measure_sequence(sequence.name, features, sequence.homographies, matcher, thresholds)
     return {
         "name": sequence.name,
-        "mma": np.mean(accuracies, axis=0).tolist(),
-        "keypoints": float(np.mean([len(f) for f in features])),
-        "matches": float(np.mean(matches)),
-        "correct": float(np.mean(correct)),
+        "mma": np.mean([pair.accuracy for pair in result.pairs], axis=0).tolist(),
+        "keypoints": float(np.mean(result.keypoints)),
+        "matches": float(np.mean([pair.matches for pair in result.pairs])),
+        "correct": float(np.mean([pair.correct for pair in result.pairs])),
     }
 
 
@@ -101,25 +79,12 @@ def matching_accuracy(
     Raises:
         InputError: no sequence in the folder, or a damaged one.
     """
-    folder = Path(folder)
-    sequences = [read_sequence(folder)] if (folder / "H_1_2").exists() else read_sequences(folder)
+    _, sequences = find_sequences(folder)
     items = progress(sequences, total=len(sequences), desc=extractor.name, unit="seq") if show_progress else sequences
     rows = [sequence_accuracy(extractor, s, max_keypoints, thresholds, matcher) for s in items]
     means = {key: float(np.mean([row[key] for row in rows])) for key in ("keypoints", "matches", "correct")}
     mma = np.mean([row["mma"] for row in rows], axis=0).tolist()
     return {"thresholds": list(thresholds), "mma": mma, **means, "sequences": rows}
-
-
-def _best(features: Features, count: int) -> Features:
-    order = np.argsort(-features.scores, kind="stable")[:count]
-    return Features(
-        features.keypoints[order],
-        features.descriptors[order],
-        features.scores[order],
-        features.attention[order],
-        features.image_size,
-        features.uncertainty,
-    )
 
 
 def _print_table(folder: Path, results: dict[str, dict[str, Any]]) -> None:
