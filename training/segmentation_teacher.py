@@ -25,8 +25,8 @@ class SegmentationTeacher:
     edges: the ultrametric contour map (ucm) as it is, boundary strength 0 to 255.
     embedding: (256, h, w) vectors of length 1 with 64 cells along the long side, whose cosines are the similarities of
         the ucm's hierarchy, see `training.teacher_hierarchy`. A cell stands for the pixel in its middle. When the
-        cells' regions form a tree of more than 256 regions, its weakest boundaries are dropped: in BSDS500, the mean
-        error of a similarity is then 0.005, and the largest 0.11.
+        cells' regions form a tree of more than 256 regions, its weakest boundaries are dropped: over 100
+        photographs of BSDS500 the mean error of a similarity is then 0.004, and the largest 0.13.
 
     Maps belong to the photograph turned upright, as it is seen.
     """

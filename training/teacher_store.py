@@ -74,8 +74,8 @@ class StoredTeacher:
         unfinished = unfinished_rows(folder)
         if unfinished:
             logger.warning(
-                "warning: %s is not finished: %d rows more are in its journal, and are not used; run the command that "
-                "makes it again",
+                "warning: %s is not finished: its journal has rows that are not used yet (%d); run the command that "
+                "made it again",
                 folder,
                 unfinished,
             )

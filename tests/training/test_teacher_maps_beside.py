@@ -111,6 +111,15 @@ def test_a_tree_that_does_not_fit_loses_its_weakest_boundaries_alone() -> None:
     assert len(np.unique(hierarchy.regions[hierarchy.strengths == weaker])) > 1  # it did not drop more than it had to
 
 
+def test_the_tree_has_no_more_coordinates_than_it_needs() -> None:
+    ucm = np.zeros((48, 64), dtype=np.uint8)
+    for strength, needed in ((100, 3), (255, 2)):  # two regions, and their union where it tells anything
+        ucm[:, 30] = strength
+        hierarchy = Hierarchy.of(ucm, 48, 64)
+        assert hierarchy.coordinates(needed)[1] == 0
+        assert hierarchy.coordinates(needed - 1)[1] == strength
+
+
 def test_a_real_photograph(shared_data: Path) -> None:
     path = shared_data / "bsds" / "100007.webp"
     image, _ = read_image(path)

@@ -90,6 +90,9 @@ def check_whole(store: Path, photos: Path) -> None:
     paths = sorted(photos.rglob("*.png"))
     assert len(stored) == len(paths) == 11
     assert all(value_of(stored, path) == int(path.stem) for path in paths)
+    for path in store.glob("shard-*.h5"):
+        with h5py.File(path) as shard:
+            assert len(json.loads(shard["index"][()])) <= 4
     leftovers = [path.name for path in store.iterdir() if path.suffix not in (".h5", ".json")]
     assert not leftovers
 
@@ -199,7 +202,7 @@ def test_an_unfinished_store_says_so(photos: Path, tmp_path: Path, caplog: pytes
     journal.close()
     with caplog.at_level(logging.WARNING):
         StoredTeacher(store)
-    assert "not finished: 1 rows" in caplog.text
+    assert "rows that are not used yet (1)" in caplog.text
 
 
 def test_another_teacher_is_refused(photos: Path, tmp_path: Path) -> None:
