@@ -23,6 +23,8 @@ SAMPLES = 300
 """Points of a view on which its overlap with another is measured."""
 PAIRS_PER_VIEW = 4
 """Pairs of a source that does not say how many, for each of its views."""
+CANDIDATES = 20
+"""Points of a pair that are tried, for each that is wanted."""
 LOOK_SIDE = 96
 """Long side of the depth map on which overlap is measured."""
 
@@ -115,7 +117,7 @@ def correspondences(
 
     The first view is divided into squares, about `limit` of them, and each gives one of its points at random.
     """
-    flat = first.valid_cells()
+    flat = _sample(first, CANDIDATES * limit, rng)
     points, seen = transfer(first, second, flat)
     flat, points = flat[seen], points[seen]
     start = first.cells(flat)

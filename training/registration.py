@@ -2,9 +2,9 @@
 
 The colour and the depth of many RGB-D recordings come from two cameras side by side that nobody registered: 7-Scenes
 gives one focal length for both, and its correspondences are 9 px off (median against SIFT matches, at 512 px). The way
-from depth is then a good start and no more: the second photograph is warped by it onto the first, optical flow finds what
-is left, and a point stays where the flow there and the flow back agree and the photographs look alike around it: then
-the median is 0.9 px. Textureless surfaces drop out; so does night against day.
+from depth is then a good start and no more: the second photograph is warped by it onto the first, optical flow finds
+what is left, and a point stays where the flow there and the flow back agree and the photographs look alike around it:
+then the median is 0.9 px. Textureless surfaces drop out; so does night against day.
 """
 
 from __future__ import annotations

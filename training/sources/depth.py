@@ -17,7 +17,7 @@ from training.sources.views import Placement, no_pair, rescale
 
 logger = logging.getLogger(__name__)
 Names = tuple[str, str]
-NEAR_IN_MEMORY = 48
+NEAR_IN_MEMORY = 16
 """Depth maps that are kept between pairs."""
 TRIALS = 10
 """Pairs that tell whether colour and depth are registered."""

@@ -44,6 +44,9 @@ class RgbdSource:
             view = self._maker.make(frame.name, frame.colour)
             if view is None:
                 continue
+            if self._maker.placements[frame.name].orientation != 1:  # whoever turned it, the depth is not turned
+                self.skipped.count("photograph turned by its EXIF tag")
+                continue
             try:
                 geometry = self._geometry(frame)
             except DepthSizeError:
