@@ -229,6 +229,6 @@ class Trainer:
             "training_seconds": f"{self.seconds:.0f}",
             "training_config": json.dumps(to_dict(self.config)),
             "validation": json.dumps(validation),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
         }
         save_weights(path, self.average, metadata)

@@ -54,7 +54,7 @@ def matching_accuracy(model: SAMFeat, folders: Sequence[str], runtime: Runtime) 
 
 
 def _image(path: Path) -> Tensor:
-    pixels = torch.from_numpy(np.ascontiguousarray(read_image(path)[0]))
+    pixels = torch.from_numpy(read_image(path)[0].copy())
     return pixels.permute(2, 0, 1)[None].float() / 255
 
 
