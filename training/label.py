@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
@@ -33,8 +32,8 @@ from samfeat_hloc.progress import progress
 from training.adaptation import AdaptationConfig, Finder, repeatable_points
 from training.corners import find_corners
 from training.detector import Detector
-from training.sources.photos import LABEL_SUFFIXES, SUFFIXES
-from training.sources.views import MIN_SIDE
+from training.sources.photos import SUFFIXES, list_photos
+from training.sources.views import MIN_SIDE, reduce_image, rescale
 
 logger = logging.getLogger(__name__)
 METHODS = ("corners", "detector")
@@ -55,11 +54,11 @@ def label(
 ) -> Path:
     """Write keypoint targets of every photograph below a folder.
 
-    An unreadable photograph, or one with a side below `sources.views.MIN_SIDE`, is left out, counted, and listed with
+    An unreadable photograph, or one with a side below `training.sources.views.MIN_SIDE`, is left out, counted, and listed with
     the reason in `OUTPUT.skipped.json`; the rest completes.
 
     Args:
-        image_dir: searched recursively, for the files that `training.sources.photos` would train on.
+        image_dir: searched recursively, for the files that training takes for photographs.
         output: the h5 file.
         method: "corners" (of `training.corners`) or "detector" (self-labelling); None: detector when there are weights.
         weights: of the detector; None with method "detector": the shipped default.
@@ -86,7 +85,7 @@ def label(
         raise ConfigError("method 'corners' uses no weights; leave them out, or ask for method 'detector'")
     if max_side < MIN_SIDE or not 0 < threshold < 1:
         raise ConfigError(f"max_side is {max_side}, threshold {threshold}; expected >= {MIN_SIDE} and within (0, 1)")
-    names = list_photos(root)
+    names = photo_names(root)
     runtime = choose_runtime(device, precision)
     conf: dict[str, Any] = {"name": method, "max_side": max_side, **asdict(config)}
     del conf["at_once"]
@@ -126,31 +125,22 @@ def label_image(
     image: RGBImage, find: Finder, config: AdaptationConfig, runtime: Runtime, max_side: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Repeatable points (K, 2) of one (H, W, 3) uint8 RGB image, in its pixels, and their scores (K,)."""
-    size = torch.tensor([image.shape[1], image.shape[0]], dtype=torch.float32)
-    photo = torch.from_numpy(image.copy()).to(runtime.device).permute(2, 0, 1).float() / 255
-    factor = max_side / max(image.shape[:2])
-    if factor < 1:
-        inner = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
-        photo = F.interpolate(photo[None], inner, mode="bilinear", align_corners=False, antialias=True)[0]
-    points, scores = repeatable_points(photo.clamp(0, 1), find, config)
-    scale = size / torch.tensor([photo.shape[2], photo.shape[1]])
-    points = (points.cpu() + 0.5) * scale - 0.5
-    return points.numpy().astype(np.float32), scores.cpu().numpy().astype(np.float32)
+    reduced = reduce_image(image, max_side)  # what training sees, to the pixel
+    photo = torch.from_numpy(reduced.copy()).to(runtime.device).permute(2, 0, 1).float() / 255
+    points, scores = repeatable_points(photo, find, config)
+    sizes = [(picture.shape[1], picture.shape[0]) for picture in (reduced, image)]
+    return rescale(points.cpu().numpy(), *sizes).astype(np.float32), scores.cpu().numpy().astype(np.float32)
 
 
-def list_photos(root: Path) -> list[str]:
-    """Names, relative to `root`, of the files that training would take for photographs, sorted.
+def photo_names(root: Path) -> list[str]:
+    """Names, relative to `root`, of the files that training takes for photographs, sorted.
 
     Raises:
         InputError: no such folder, or no photograph in it.
     """
     if not root.is_dir():
         raise InputError(f"the image folder {root} does not exist; check the path")
-    names = [
-        path.relative_to(root).as_posix()
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.endswith(LABEL_SUFFIXES) and path.is_file()
-    ]
+    names = [path.relative_to(root).as_posix() for path in list_photos(root) if path.is_file()]
     if not names:
         raise InputError(f"{root} has no photograph ({', '.join(sorted(SUFFIXES))}); check the folder")
     return names

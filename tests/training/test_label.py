@@ -24,7 +24,7 @@ from training import label as command
 from training.adaptation import AdaptationConfig, repeatable_points
 from training.corners import Corners, find_corners, pixel_map
 from training.detector import Detector
-from training.label import label, label_image, list_photos
+from training.label import label, label_image, photo_names
 
 CPU = choose_runtime("cpu", "float32")
 FEW = AdaptationConfig(views=10)
@@ -177,7 +177,7 @@ def test_killed_twice_and_resumed(photos: Path, tmp_path: Path) -> None:
 def test_file_says_how_it_was_made_and_reads_as_features(photos: Path, tmp_path: Path) -> None:
     output = label(photos, tmp_path / "labels.h5", config=AdaptationConfig(views=2), device="cpu")
     with FeatureReader(output) as reader:
-        assert sorted(reader.names) == sorted(list_photos(photos))
+        assert sorted(reader.names) == sorted(photo_names(photos))
         assert len(reader.names) == COUNT and "sub/1.png" in reader.names
         assert reader.attrs["kind"] == "keypoint_labels"
         conf = json.loads(reader.attrs["conf"])
