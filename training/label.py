@@ -54,8 +54,8 @@ def label(
 ) -> Path:
     """Write keypoint targets of every photograph below a folder.
 
-    An unreadable photograph, or one with a side below `training.sources.views.MIN_SIDE`, is left out, counted, and listed with
-    the reason in `OUTPUT.skipped.json`; the rest completes.
+    An unreadable photograph, or one with a side below `training.sources.views.MIN_SIDE`, is left out, counted, and
+    listed with the reason in `OUTPUT.skipped.json`; the rest completes.
 
     Args:
         image_dir: searched recursively, for the files that training takes for photographs.
