@@ -8,7 +8,7 @@ import numpy as np
 from samfeat_hloc.errors import InputError
 
 BUFFER_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 14
 
 
 class BlobWriter:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 DEPTH_TOLERANCE = 0.03
 """Largest relative difference of the two depths of a point that both views see."""
+SAME_SURFACE = 1.06
+"""Largest ratio of the depths of neighbouring cells of one surface."""
 CYCLE_PX = 1.0
 """Largest distance, in cells of the first depth map, between a point and its way there and back."""
 SAMPLES = 300
@@ -60,9 +62,9 @@ class DepthView:
         return local[:, :2] / ahead[:, None] * np.diag(self.matrix)[:2] + self.matrix[:2, 2], depth
 
     def look_up(self, points: Matrix) -> Matrix:
-        """Depth (N,) at points (N, 2), 0 where one of the four cells around has none, or outside.
+        """Depth (N,) at points (N, 2); 0 outside, where one of the four cells around has none, and on edges of depth.
 
-        Interpolated in inverse depth, which is exact on planes.
+        Interpolated in inverse depth, which is exact on planes; a mean of front and back is nobody's depth.
         """
         height, width = self.depth_m.shape
         inside: Bools = np.all((points >= 0) & (points <= [width - 1, height - 1]), axis=1)
@@ -74,7 +76,7 @@ class DepthView:
         weights = np.stack(
             [(1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across]
         )  # fmt: skip
-        valid = inside & (corners > 0).all(axis=0)
+        valid = inside & (corners > 0).all(axis=0) & (corners.max(axis=0) <= SAME_SURFACE * corners.min(axis=0))
         inverse = (weights / np.where(corners > 0, corners, 1.0)).sum(axis=0)
         return np.where(valid, 1 / np.where(valid, inverse, 1.0), 0.0)
 
