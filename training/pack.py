@@ -84,7 +84,7 @@ def _add_source(writer: PackWriter, config: SourceConfig, source: Any) -> None:
     desc = f"{config.kind} {Path(config.path).name}"
     for view in progress(source.views(), total=getattr(source, "num_files", None), desc=desc, unit="view"):
         writer.add_view(view)
-    for pair in progress(source.pairs(), total=None, desc=desc, unit="pair"):
+    for pair in progress(source.pairs(), total=getattr(source, "num_pairs", None), desc=desc, unit="pair"):
         writer.add_pair(pair)
     entry.skipped = dict(source.skipped)
 

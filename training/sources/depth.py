@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -50,12 +50,36 @@ class DepthPairs:
         image: Callable[[str], Image] | None = None,
     ) -> None:
         self.config, self.skipped, self._read, self._image = config, skipped, read, image
-        self._looks: dict[str, list[tuple[str, DepthView]]] = {}
         self.registered: bool | None = True if image is None else None
+        self._scene = ""
+        self._looks: list[tuple[str, DepthView]] = []
+        self._found: list[tuple[int, list[Names]]] = []
 
     def add(self, name: str, view: DepthView, scene: str = "") -> None:
-        """A view that may be paired with others of its scene; only a coarse look at its depth is kept."""
-        self._looks.setdefault(scene, []).append((name, thin_out(view)))
+        """A view that may be paired with others of its scene, all of which come in a row.
+
+        Only a coarse look at its depth is kept, and that until the next scene begins.
+        """
+        if scene != self._scene:
+            self._close_scene()
+            self._scene = scene
+        self._looks.append((name, thin_out(view)))
+
+    def _close_scene(self) -> None:
+        looks, self._looks = self._looks, []
+        pairs = choose_pairs([look for _, look in looks], self.config.overlap, self.config.limit, self.config.seed)
+        self._found.append((len(looks), [(looks[first][0], looks[second][0]) for first, second in pairs]))
+
+    @cached_property
+    def chosen(self) -> list[Names]:
+        """Names of the pairs to work out, when all views are added; those of a view together: its depth is at hand."""
+        self._close_scene()
+        limit, total = self.config.limit, sum(views for views, _ in self._found)
+        chosen: list[Names] = []
+        for views, pairs in self._found:
+            part = len(pairs) if limit is None else -(-limit * views // total)
+            chosen += sorted(pairs[:part])
+        return chosen if limit is None else chosen[:limit]
 
     def pairs(self, placements: dict[str, Placement]) -> Iterator[Pair]:
         """Pairs of the views added, with their correspondences in the views' pixels.
@@ -65,7 +89,7 @@ class DepthPairs:
         """
         read = lru_cache(NEAR_IN_MEMORY)(self._read)
         rng = np.random.default_rng([self.config.seed, 4003])
-        chosen, found = self._chosen(), 0
+        chosen, found = self.chosen, 0
         if self.registered is None and self._image is not None:
             shifts = [self._aligned(pair, read, placements)[2] for pair in chosen[:: max(1, len(chosen) // TRIALS)]]
             shift = float(np.nanmedian(shifts)) if np.isfinite(shifts).any() else 0.0
@@ -116,17 +140,6 @@ class DepthPairs:
         field = densify(start.reshape(*first.depth_m.shape, 2), placements[names[0]].size)
         refined, good = register(self._image(names[0]), self._image(names[1]), field)
         return refined, good, shift_px(field, refined, good)
-
-    def _chosen(self) -> list[tuple[str, str]]:
-        """Names of the pairs to work out, those of a view together so that its depth map is still at hand."""
-        limit, total = self.config.limit, sum(len(looks) for looks in self._looks.values())
-        chosen: list[tuple[str, str]] = []
-        for scene in sorted(self._looks):
-            looks = self._looks[scene]
-            part = None if limit is None else -(-limit * len(looks) // total)
-            pairs = choose_pairs([look for _, look in looks], self.config.overlap, part, self.config.seed)
-            chosen += [(looks[first][0], looks[second][0]) for first, second in sorted(pairs)]
-        return chosen if limit is None else chosen[:limit]
 
 
 def _to_view(points: npt.NDArray[np.float64], view: DepthView, placement: Placement) -> npt.NDArray[np.float64]:

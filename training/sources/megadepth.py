@@ -26,6 +26,7 @@ class MegaDepthSource:
     def __init__(self, config: SourceConfig) -> None:
         self.config, self.skipped = config, Skipped()
         self._workspaces = list_workspaces(check_folder(config))
+        self.num_files = sum(1 for workspace in self._workspaces for _ in workspace.depths.glob("*.h5"))
 
     def views(self) -> Iterator[View]:
         """All photographs whose camera, depth map and size can be used."""
@@ -64,6 +65,11 @@ class MegaDepthSource:
         check_shape(image.path, size, image.camera_size)
         assert image.matrix is not None
         return DepthView(depth, grid_matrix(image.matrix, image.camera_size, depth_size), image.world_from_cam)
+
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs will be tried; when all views were given."""
+        return len(self._pairs.chosen)
 
     def pairs(self) -> Iterator[Pair]:
         """Pairs of photographs of one reconstruction that overlap as much as the configuration wants."""

@@ -72,6 +72,11 @@ class MtldescSource:
         placed = self._maker.placements[name].to_view(keypoints).astype(np.float32)
         return FileView(name, view.image, view.teacher, placed)
 
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs there are; when all views were given."""
+        return len(self._usable)
+
     def pairs(self) -> Iterator[Pair]:
         """One pair from each file.
 

@@ -23,6 +23,7 @@ class PackSource:
             raise ConfigError(f"{config.path} is a pack; give its sources their teacher and keypoints when packing")
         self.config, self.skipped = config, Skipped()
         self.pack = Pack(config.path)
+        self.num_files, self.num_pairs = len(self.pack), self.pack.num_pairs
         for source in self.pack.sources:
             for reason, number in source.skipped.items():
                 self.skipped.count(reason, number)

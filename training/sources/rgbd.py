@@ -71,6 +71,11 @@ class RgbdSource:
         height, width = depth.shape
         return DepthView(depth, grid_matrix(self.matrix, size, (width, height)), pose)
 
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs will be tried; when all views were given."""
+        return len(self._pairs.chosen)
+
     def pairs(self) -> Iterator[Pair]:
         """Pairs of frames that overlap as much as the configuration wants."""
         return self._pairs.pairs(self._maker.placements)
