@@ -31,7 +31,12 @@ REQUIRED = {
     "tqdm": "tqdm",
 }
 """Module -> distribution."""
-OPTIONAL = {"kornia": ("kornia", "training"), "open3d": ("open3d", "viewer")}
+OPTIONAL = {
+    "kornia": ("kornia", "training"),
+    "matplotlib": ("matplotlib", "plots"),
+    "open3d": ("open3d", "viewer"),
+    "segment_anything": ("segment-anything", "sam"),
+}
 """Module -> distribution and the extra that brings it."""
 
 

@@ -273,3 +273,15 @@ def test_two_processes_train_one_network(config: TrainingConfig) -> None:
     alone = replace(config, output=config.output + "-alone", steps=3)
     Trainer(alone, runtime()).run()
     assert log(config)[1]["loss"] != log(alone)[1]["loss"]  # the other process's gradient is in it
+
+
+def test_tensorboard_gets_curves_and_pictures(config: TrainingConfig, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = homography_sequence(tmp_path / "sequences")
+    config = replace(config, steps=2, validate_every=2, validation=(str(folder),), tensorboard=True)
+    Trainer(config, runtime()).run()
+    events = accumulator.EventAccumulator(str(Path(config.output) / "tensorboard"))
+    events.Reload()
+    assert {f"train/{name}" for name in EVERY_LOSS} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+    assert [event.step for event in events.Images("maps")] == [2]
