@@ -86,7 +86,7 @@ def ablate(
             "no --source; give photographs with a teacher: kind=photos,path=DIR,teacher=segmentation"
         )
     rows = []
-    for index, row in enumerate(TABLES[table][1]):
+    for index, row in enumerate(rows_of(table, config)):
         sources = [_taught(source, row.teachers) for source in config.sources]
         path = pack_once(sources, output, PackOptions(channels=256))  # all channels, for direct feature distillation
         shared = replace(config, sources=(SourceConfig("pack", str(path)),), validation=())
@@ -96,6 +96,16 @@ def ablate(
             folder = output / table / f"{index:02d}-seed{seed}"
             runs.append(train_row(row, shared, config.validation, folder, runtime, seed))
         rows.append({"row": row.name, "paper": row.paper, "runs": runs})
+    return rows
+
+
+def rows_of(table: str, config: TrainingConfig) -> list[Row]:
+    """The rows of a table; that of teachers gets one for each store of `training.teacher` among the sources."""
+    rows = list(TABLES[table][1])
+    if table == "teachers":
+        named = {teacher for row in rows for teacher in row.teachers or ()}
+        stores = {source.teacher for source in config.sources if source.teacher is not None} - named
+        rows += [Row(f"SAM, {store}", {}, teachers=(store,)) for store in sorted(stores)]
     return rows
 
 

@@ -75,6 +75,10 @@ def test_only_named_sources_keep_their_teacher(
     rendered = SourceConfig("town", "somewhere", teacher="rendered")
     ablate("teachers", replace(config, sources=(*config.sources, rendered)), tmp_path, choose_runtime("cpu"), [0])
     assert seen == [[None, None], ["segmentation", None], [None, "rendered"], ["segmentation", "rendered"]]
+    seen.clear()
+    stored = replace(config.sources[0], teacher="a/store")
+    ablate("teachers", replace(config, sources=(stored, rendered)), tmp_path, choose_runtime("cpu"), [0])
+    assert seen == [[None, None], [None, None], [None, "rendered"], [None, "rendered"], ["a/store", None]]
 
 
 def test_what_is_missing_is_said(config: TrainingConfig, tmp_path: Path) -> None:
