@@ -285,3 +285,27 @@ def test_tensorboard_gets_curves_and_pictures(config: TrainingConfig, tmp_path: 
     assert {f"train/{name}" for name in EVERY_LOSS} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
     assert [event.step for event in events.Images("maps")] == [2]
+
+
+def test_a_seed_gives_one_run(config: TrainingConfig, tmp_path: Path) -> None:
+    seeds = {"a": 0, "b": 0, "c": 1}
+    runs = [replace(config, steps=3, output=str(tmp_path / name), seed=seed) for name, seed in seeds.items()]
+    for run in runs:
+        Trainer(run, runtime()).run()
+    assert log(runs[0]) == log(runs[1])
+    assert log(runs[0]) != log(runs[2])
+
+
+@pytest.mark.slow
+def test_every_loss_falls_in_200_steps_on_photographs(shared_data: Path, tmp_path: Path) -> None:
+    """About four minutes of one core."""
+    source = SourceConfig("photos", str(shared_data / "bsds"), teacher="segmentation", limit=200)
+    config = TrainingConfig(
+        sources=(source,), output=str(tmp_path), steps=200, pairs=4, size=128, points=250, warmup_steps=20, log_every=10,
+        tensorboard=False,
+    )  # fmt: skip
+    Trainer(config, choose_runtime("cpu")).run()
+    lines = log(config)
+    for name in EVERY_LOSS:
+        values = [line[name] for line in lines]
+        assert np.mean(values[-4:]) < 0.95 * np.mean(values[:4]), name
