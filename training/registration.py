@@ -24,7 +24,11 @@ RETURN_PX = 1.0
 LIKENESS = 0.5
 """Smallest normalised cross-correlation of the windows around a point."""
 WINDOW_PX = 15
+SURROUNDINGS_PX, UNEVEN_PX = 9, 1.5
+"""A pixel's shift is within so many px of the mean shift of the pixels around it."""
 NOWHERE = np.float32(-1e4)
+WHOLE = 0.99999
+"""A pixel is known when all that it is interpolated from is: a hundredth of NOWHERE is a hundred pixels."""
 
 Field = npt.NDArray[np.float32]
 """(H, W, 2) pixel of the second photograph that shows each pixel of the first; NOWHERE for none."""
@@ -55,9 +59,12 @@ def register(first: Image, second: Image, field: Field) -> tuple[Field, npt.NDAr
         there, back = flow.calc(grey, warped, None), flow.calc(warped, grey, None)
         moved = pixels + there
         good = known & (np.linalg.norm(there + _sample(cv2, back, moved), axis=-1) < RETURN_PX)
-        known = _sample(cv2, known.astype(np.float32), moved) > 0.99
+        known = _sample(cv2, known.astype(np.float32), moved) > WHOLE
         good &= known
         field = np.where(known[..., None], _sample(cv2, field, moved), NOWHERE)
+    rows, columns = other.shape
+    good &= ((field >= 0) & (field <= [columns - 1, rows - 1])).all(axis=-1)
+    good &= _smooth(cv2, field - pixels, known)
     return field, good & (_likeness(cv2, grey, _sample(cv2, other, field)) > LIKENESS)
 
 
@@ -89,6 +96,14 @@ def densify(points: npt.NDArray[np.float64], size: tuple[int, int]) -> Field:
 def _sample(cv2: Any, values: npt.NDArray[Any], places: Field) -> npt.NDArray[Any]:
     """(H, W) or (H, W, C) values at (H, W, 2) pixels, bilinear."""
     return np.asarray(cv2.remap(values, places, None, cv2.INTER_LINEAR))
+
+
+def _smooth(cv2: Any, shift: Field, known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """(H, W) whether a pixel moves as those around it; not so on edges of depth, where front and back are mixed up."""
+    window = (SURROUNDINGS_PX, SURROUNDINGS_PX)
+    weight = np.maximum(cv2.blur(known.astype(np.float32), window), 1e-3)
+    mean = cv2.blur(np.where(known[..., None], shift, np.float32(0)), window) / weight[..., None]
+    return np.asarray(np.linalg.norm(shift - mean, axis=-1) < UNEVEN_PX)
 
 
 def _likeness(cv2: Any, first: Image, second: Image) -> npt.NDArray[np.float32]:

@@ -118,6 +118,9 @@ def test_unregistered_colour_is_aligned_by_the_photographs(tmp_path: Path) -> No
     assert np.mean(np.concatenate(by_depth)) > 4
     assert np.median(np.concatenate(by_picture)) < 0.5
     assert np.quantile(np.concatenate(by_picture), 0.9) < 2
+    assert np.mean(np.concatenate(by_picture) > 3) < 0.015  # edges of depth
+    ends_of_all = np.concatenate([pair.points for pair in aligned]).reshape(-1, 2)
+    assert (ends_of_all >= 0).all() and (ends_of_all <= [WIDTH - 1, HEIGHT - 1]).all()
 
 
 def test_frames_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
