@@ -100,21 +100,52 @@ def detect(
     return found
 
 
-def refine(logits: Tensor, points: Tensor) -> Tensor:
-    """Move keypoints to the vertex of the quadratic through the 3x3 logits around them, at most half a pixel.
+SOFT_RADIUS = 2
+"""Pixels around a keypoint that its soft-argmax looks at."""
+
+
+def refine(logits: Tensor, points: Tensor, refinement: str = "quadratic") -> Tensor:
+    """Move keypoints to positions finer than a pixel.
 
     Args:
         logits: (H, W) float32.
-        points: (N, 2) whole pixels x, y at least one pixel inside.
+        points: (N, 2) whole pixels x, y, at least one pixel inside.
+        refinement: ``quadratic``: the vertex of the quadratic through the 3x3 logits, at most half a pixel away;
+            ``soft``: the mean position of the 5x5 pixels, weighted by the softmax of their logits. See
+            `samfeat_hloc.model.Architecture`.
 
     Returns:
         (N, 2) float32.
     """
-    height, width = logits.shape
-    x = points[:, 0].long().clamp(1, width - 2)
-    y = points[:, 1].long().clamp(1, height - 2)
-    around = torch.arange(-1, 2, device=logits.device)
-    return points + vertex_offset(logits[(y[:, None] + around)[:, :, None], (x[:, None] + around)[:, None, :]])
+    radius = 1 if refinement == "quadratic" else SOFT_RADIUS
+    windows = cut_windows(logits[None], torch.zeros(len(points), dtype=torch.int64), points.long(), radius)
+    return points + (vertex_offset(windows) if refinement == "quadratic" else soft_offset(windows))
+
+
+def cut_windows(maps: Tensor, images: Tensor, pixels: Tensor, radius: int) -> Tensor:
+    """Values around pixels; a map's border is repeated outside.
+
+    Args:
+        maps: (B, H, W).
+        images: (N,) which map each pixel is of.
+        pixels: (N, 2) int64 x, y.
+        radius: of the window.
+
+    Returns:
+        (N, 2 radius + 1, 2 radius + 1), rows are y.
+    """
+    around = torch.arange(-radius, radius + 1, device=maps.device)
+    x = (pixels[:, 0, None] + around).clamp(0, maps.shape[2] - 1)
+    y = (pixels[:, 1, None] + around).clamp(0, maps.shape[1] - 1)
+    return maps[images.to(maps.device)[:, None, None], y[:, :, None], x[:, None, :]]
+
+
+def soft_offset(windows: Tensor) -> Tensor:
+    """Mean offset x, y from the centre, weighted by the softmax of logits (N, 2 r + 1, 2 r + 1) -> (N, 2)."""
+    radius = windows.shape[1] // 2
+    around = torch.arange(-radius, radius + 1, device=windows.device, dtype=windows.dtype)
+    weights = torch.softmax(windows.flatten(1), dim=1).reshape(windows.shape)
+    return torch.stack([(weights.sum(dim=1) * around).sum(dim=1), (weights.sum(dim=2) * around).sum(dim=1)], dim=-1)
 
 
 def vertex_offset(windows: Tensor) -> Tensor:

@@ -38,17 +38,22 @@ class Architecture:
         sampling: how a pixel addresses the descriptor map. ``released``: x * 2 / (W - 1) - 1 with half-pixel corners,
             a stretch of up to 1/8 cell towards the sides that the released weights were trained with;
             ``exact``: the pixel's centre.
+        refinement: how keypoints get positions finer than a pixel, see `samfeat_hloc.keypoints.refine`. ``soft`` is
+            for weights that were trained with the position loss.
     """
 
     attention: Literal["released", "rows", "pixels", "off"] = "released"
     descriptor_dim: int = 128
     sampling: Literal["released", "exact"] = "released"
+    refinement: Literal["quadratic", "soft"] = "quadratic"
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
             raise ConfigError(f"attention is {self.attention!r}; expected one of {', '.join(ATTENTIONS)}")
         if self.sampling not in ("released", "exact"):
             raise ConfigError(f"sampling is {self.sampling!r}; expected 'released' or 'exact'")
+        if self.refinement not in ("quadratic", "soft"):
+            raise ConfigError(f"refinement is {self.refinement!r}; expected 'quadratic' or 'soft'")
 
 
 class Maps(NamedTuple):

@@ -90,3 +90,12 @@ def test_released_sampling_stretches_by_an_eighth_of_a_cell() -> None:
     exact = sample(maps, points, (width, height), "exact")[0, :, 0]
     assert got[1] == pytest.approx(exact[1].item(), abs=1e-5)
     assert abs(got[0] - exact[0]) > 0.05
+
+
+def test_soft_refinement_finds_the_middle_of_a_bell_and_repeats_the_border() -> None:
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
+    truth = torch.tensor([10.3, 8.8])
+    logits = -((x - truth[0]) ** 2 + (y - truth[1]) ** 2)
+    torch.testing.assert_close(refine(logits, torch.tensor([[10.0, 9.0]]), "soft")[0], truth, atol=0.02, rtol=0)
+    corner = refine(torch.zeros(20, 24), torch.tensor([[0.0, 0.0], [23.0, 19.0]]), "soft")
+    torch.testing.assert_close(corner, torch.tensor([[0.0, 0.0], [23.0, 19.0]]))

@@ -45,11 +45,14 @@ class LossConfig:
     relations: Literal["paper", "unweighted", "released", "features", "off"] = "paper"
     groups: Literal["masked", "paper", "released", "off"] = "masked"
     edges: Literal["l1", "squared", "off"] = "squared"
+    positions: Literal["soft-argmax", "off"] = "off"
+    """Ours: keypoints finer than a pixel are trained; use it with the architecture's refinement "soft"."""
     detector_weight: float = 1.0
     descriptor_weight: float = 1.0
     relations_weight: float = 1.0
     groups_weight: float = 1.0
     edges_weight: float = 1.0
+    positions_weight: float = 1.0
     temperature: float = 0.05
     """Of the dual softmax."""
     safe_radius: float = 6.0

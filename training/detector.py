@@ -30,6 +30,7 @@ class Detector:
         loaded = load_weights(weights)
         self.sha256 = loaded.sha256
         self.runtime, self.threshold = runtime, threshold
+        self.refinement = loaded.architecture.refinement
         self.network = runtime.prepare(loaded.build())
 
     def __call__(self, images: Tensor, valid: Tensor) -> Corners:
@@ -53,5 +54,5 @@ class Detector:
         for index, points in enumerate(keypoints.points for keypoints in found):
             columns, rows = points.long().unbind(dim=1)
             mask[index, 0, rows, columns] = True
-            positions[index, :, rows, columns] = refine(logits[index, 0], points).T
+            positions[index, :, rows, columns] = refine(logits[index, 0], points, self.refinement).T
         return Corners(mask, positions)

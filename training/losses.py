@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from samfeat_hloc.errors import InputError
+from samfeat_hloc.keypoints import SOFT_RADIUS, cut_windows, soft_offset, vertex_offset
 
 KEYPOINT_WEIGHT = 200.0
 """Lambda of eq. 1."""
@@ -47,6 +48,25 @@ def every_scale_detector_loss(logits: Tensor, scales: Tensor, keypoints: Tensor,
     """
     maps = [logits, *scales.split(1, dim=1)]
     return torch.stack([detector_loss(one, keypoints, seen) for one in maps]).mean()
+
+
+def position_loss(logits: Tensor, keypoints: Tensor, seen: Tensor) -> Tensor:
+    """Distance in pixels between where keypoints are and where the soft-argmax of the logits around them says. Ours.
+
+    A target is a bell around a position finer than a pixel, which the quadratic through its logarithm gives back.
+
+    Args:
+        logits: (B, 1, H, W).
+        keypoints: (B, 1, H, W), bells (`training.corners.target_map`).
+        seen: (B, 1, H, W) bool, pixels that count.
+    """
+    peaks = (keypoints == F.max_pool2d(keypoints, 3, stride=1, padding=1)) & (keypoints > 0.5) & seen
+    images, _, rows, columns = peaks.nonzero(as_tuple=True)
+    pixels = torch.stack([columns, rows], dim=-1)
+    bells = cut_windows(keypoints[:, 0], images, pixels, 1)
+    truth = vertex_offset(bells.clamp(min=1e-6).log())
+    found = soft_offset(cut_windows(logits[:, 0], images, pixels, SOFT_RADIUS))
+    return (found - truth).norm(dim=1).sum() / max(1, len(pixels))
 
 
 def attention_weights(attention: Tensor, valid: Tensor, temperature: float) -> Tensor:

@@ -19,6 +19,7 @@ from training.losses import (
     every_scale_detector_loss,
     feature_loss,
     grouping_loss,
+    position_loss,
     relation_loss,
     released_grouping_loss,
     released_relation_loss,
@@ -58,6 +59,9 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
     if config.edges != "off":
         target, seen = batch.edges.flatten(0, 1), batch.edges_seen.flatten(0, 1)
         parts["edges"] = (edge_loss(maps.edges, target, seen, config.edges == "squared"), config.edges_weight)
+    if config.positions != "off":
+        found = position_loss(maps.logits, batch.keypoints.flatten(0, 1), batch.seen.flatten(0, 1))
+        parts["positions"] = (found, config.positions_weight)
     total = sum(loss * weight for loss, weight in parts.values())
     return {"loss": total, **{name: loss for name, (loss, _) in parts.items()}}  # type: ignore[dict-item]
 

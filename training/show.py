@@ -55,7 +55,12 @@ class Seen:
 
 @torch.inference_mode()
 def look(
-    image: RGBImage, network: nn.Module, runtime: Runtime, max_keypoints: int = 1000, max_side: int = 1024
+    image: RGBImage,
+    network: nn.Module,
+    runtime: Runtime,
+    max_keypoints: int = 1000,
+    max_side: int = 1024,
+    refinement: str = "quadratic",
 ) -> Seen:
     """Run the network on an (H, W, 3) uint8 RGB image, reduced to a long side of at most `max_side`.
 
@@ -87,7 +92,7 @@ def look(
         edges=_array(maps.edges[0, 0, : coarse[0], : coarse[1]]),
         heat=_array(heat[0, 0, :height, :width]),
         attention=_array(maps.attention[0, 0, : coarse[0], : coarse[1]]),
-        keypoints=_array(refine(logits[0, 0], found.points)),
+        keypoints=_array(refine(logits[0, 0], found.points, refinement)),
         scores=_array(found.scores),
     )
 
@@ -150,10 +155,12 @@ def show(
         )
     photos = [read_image(path)[0] for path in images]
     runtime = choose_runtime(device)
-    network = runtime.prepare(load_weights(weights).build())
+    loaded = load_weights(weights)
+    network, refinement = runtime.prepare(loaded.build()), loaded.architecture.refinement
     rows = []
     for path, photo in progress(list(zip(images, photos, strict=True)), total=len(photos), desc="show", unit="photo"):
-        rows += [draw_row(look(photo, network, runtime, max_keypoints, max_side), Path(path).name, width)]
+        seen = look(photo, network, runtime, max_keypoints, max_side, refinement)
+        rows += [draw_row(seen, Path(path).name, width)]
     with replace_file(output) as temporary:
         Image.fromarray(stacked(rows)).save(temporary, format="PNG")
     return Path(output)

@@ -45,6 +45,4 @@ def given(keypoints: Tensor, photo_from_crop: Tensor, size: int) -> Corners:
 def merge(chosen: Tensor, first: Corners, second: Corners) -> Corners:
     """The first corners for the images chosen (B,), the second for the others."""
     pick = chosen[:, None, None, None]
-    return Corners(
-        torch.where(pick, first.mask, second.mask), torch.where(pick, first.positions, second.positions)
-    )
+    return Corners(torch.where(pick, first.mask, second.mask), torch.where(pick, first.positions, second.positions))

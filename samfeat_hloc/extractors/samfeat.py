@@ -31,7 +31,7 @@ class SAMFeatConf:
         nms_radius: pixels, Chebyshev distance.
         nms_rounds: of the suppression; None runs it to the end, see `samfeat_hloc.keypoints.suppress`.
         border: keypoints nearer to the image's border are dropped, pixels.
-        subpixel: refine keypoints by a quadratic fit.
+        subpixel: refine keypoints, in the way the weights were trained for.
         add_edges: add the edge map to the keypoint logits, as the released inference does.
         fit: how an image meets the network's strides. ``pad``: repeated border pixels up to a multiple of 8;
             ``resize16``: resized to the nearest multiple of 16, as the released inference does.
@@ -112,7 +112,7 @@ class SAMFeatExtractor(nn.Module):
         self.conf = conf or SAMFeatConf()
         self.runtime: Runtime = choose_runtime(self.conf.device, self.conf.precision)
         self.network = self.runtime.prepare(weights.build())
-        self.sampling = weights.architecture.sampling
+        self.sampling, self.refinement = weights.architecture.sampling, weights.architecture.refinement
         self.weights_sha256 = weights.sha256
 
     @classmethod
@@ -175,7 +175,7 @@ class SAMFeatExtractor(nn.Module):
     def _of_one(
         self, maps: Maps, logits: Tensor, index: int, found: Keypoints, inner: tuple[int, int], size: tuple[int, int]
     ) -> SAMFeatFeatures:
-        points = refine(logits[index, 0], found.points) if self.conf.subpixel else found.points
+        points = refine(logits[index, 0], found.points, self.refinement) if self.conf.subpixel else found.points
         padded = (logits.shape[3], logits.shape[2])
         one = slice(index, index + 1)
         descriptors = sample(maps.descriptors[one], points[None], padded, self.sampling)[0]

@@ -19,6 +19,7 @@ from training.losses import (
     every_scale_detector_loss,
     feature_loss,
     grouping_loss,
+    position_loss,
     relation_loss,
     released_grouping_loss,
     released_relation_loss,
@@ -307,3 +308,25 @@ def test_without_any_teacher_every_guidance_is_zero_with_a_gradient() -> None:
     torch.stack(losses).sum().backward()
     assert student.grad is not None and descriptors.grad is not None
     assert torch.isfinite(student.grad).all() and torch.isfinite(descriptors.grad).all()
+
+
+def test_positions_by_hand() -> None:
+    offset = torch.tensor([0.3, -0.2])
+    y, x = torch.meshgrid(*[torch.arange(9.0) - 4] * 2, indexing="ij")
+    bell = 0.8 * torch.exp(-((x - offset[0]) ** 2 + (y - offset[1]) ** 2) / (2 * 0.8**2))
+    near = (x.abs() <= 1) & (y.abs() <= 1)
+    keypoints, seen = (bell * near)[None, None], torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    sharp = torch.where((x == 0) & (y == 0), 50.0, 0.0)[None, None]  # the soft-argmax stays at the centre
+    close(position_loss(sharp, keypoints, seen), offset.norm(), rtol=1e-3, atol=1e-3)
+    wide = -((x - offset[0]) ** 2 + (y - offset[1]) ** 2)[None, None] * 2
+    assert position_loss(wide, keypoints, seen) < 0.05
+    assert position_loss(sharp, keypoints, ~seen) == 0
+
+
+def test_positions_pull_the_logits() -> None:
+    keypoints, seen = torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    keypoints[0, 0, 4, 4:6] = torch.tensor([0.7, 0.6])
+    logits = torch.zeros(1, 1, 9, 9, requires_grad=True)
+    position_loss(logits, keypoints, seen).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0, 4, 6] < 0 < logits.grad[0, 0, 4, 2]  # it lies to the right
