@@ -157,7 +157,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     config = TrainingConfig(size=args.size, pairs=args.pairs)
-    rows = []
+    rows = list[dict[str, Any]]()
     print(f"{machine(device)}; {args.size}x{args.size}, {args.pairs} pairs a batch, all five losses")
     for setting in settings_of(device):
         row = measure(setting, config, device, args.seconds)

@@ -27,10 +27,9 @@ def batch_picture(model: SAMFeat, batch: Batch, runtime: Runtime) -> RGBImage:
     """
     pair = batch.images[:, 0].float()
     crops = [(crop.permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8) for crop in pair]
-    rows = [
-        draw_row(look(crop, model, runtime), title, WIDTH)
-        for crop, title in zip(crops, ("first", "second"), strict=True)
-    ]
+    refinement = model.architecture.refinement
+    seen = [look(crop, model, runtime, refinement=refinement) for crop in crops]
+    rows = [draw_row(one, title, WIDTH) for one, title in zip(seen, ("first", "second"), strict=True)]
     found, valid = _matches(model, pair, batch.points[:, 0], batch.valid[0], runtime)
     matches = _draw_matches(crops, batch.points[:, 0].cpu().numpy(), found, valid)
     row = np.full((matches.shape[0], rows[0].shape[1], 3), 255, np.uint8)

@@ -301,8 +301,8 @@ def test_every_loss_falls_in_200_steps_on_photographs(shared_data: Path, tmp_pat
     """About four minutes of one core."""
     source = SourceConfig("photos", str(shared_data / "bsds"), teacher="segmentation", limit=200)
     config = TrainingConfig(
-        sources=(source,), output=str(tmp_path), steps=200, pairs=4, size=128, points=250, warmup_steps=20, log_every=10,
-        tensorboard=False,
+        sources=(source,), output=str(tmp_path), steps=200, pairs=4, size=128, points=250, warmup_steps=20,
+        log_every=10, tensorboard=False,
     )  # fmt: skip
     Trainer(config, choose_runtime("cpu")).run()
     lines = log(config)
