@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datasets.town.frames import check_seed, read_manifest, write_frames
+from datasets.town.frames import PLACES, check_seed, read_manifest, write_frames
 from samfeat_hloc.errors import InputError
 from training.records import SourceConfig
 from training.sources.rgbd import RgbdSource
@@ -12,6 +12,8 @@ from training.sources.rgbd import RgbdSource
 
 class TownSource(RgbdSource):
     """Frames of a town by day and by night; pairs mix both. Depth and masks are exact.
+
+    A town that is not there yet is rendered at no more places than the configuration's limit of pairs.
 
     Day and night of one place overlap entirely: they are a pair only when the configuration's overlap goes up to 1.
 
@@ -30,6 +32,8 @@ class TownSource(RgbdSource):
             raise InputError(f"{folder} holds no town and is not empty; give another folder, or use kind=rgbd")
         if found is not None and found["seed"] != config.seed:
             raise InputError(f"{folder} holds town {found['seed']} and seed is {config.seed}; give another folder")
-        settings = {} if found is None else {key: found[key] for key in ("places", "detail")}
-        write_frames(folder, config.seed, **settings)
+        if found is not None:
+            write_frames(folder, config.seed, places=found["places"], detail=found["detail"])
+        else:
+            write_frames(folder, config.seed, places=min(PLACES, config.limit or PLACES))
         super().__init__(config)
