@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from samfeat_hloc._pycolmap import pycolmap
 from samfeat_hloc.errors import ConfigError
 from samfeat_hloc.formats.names import nearest_name
 
-NESTED = ("mapper", "triangulation")
-
 
 def mapper_options_from(values: Mapping[str, Any] | None) -> pycolmap.IncrementalPipelineOptions:
-    """pycolmap's `IncrementalPipelineOptions` with these fields set.
+    """pycolmap's `IncrementalPipelineOptions` with these fields set; see `set_options`."""
+    options = pycolmap.IncrementalPipelineOptions()
+    set_options(options, values)
+    return options
 
-    A name is looked up in the pipeline's options, then in its `mapper` and `triangulation` options; a nested dict sets
-    fields of one of these two.
+
+def set_options(options: Any, values: Mapping[str, Any] | None) -> None:
+    """Set fields of one of pycolmap's option objects.
+
+    A name is looked up in the options, then in the options they hold, the nearest first (`mapper`, then
+    `mapper.bundle_adjustment`); a nested dict sets fields of the options it names.
 
     Raises:
         ConfigError: an unknown name (with the nearest known one), or a value of another type.
     """
-    options = pycolmap.IncrementalPipelineOptions()
     for key, value in (values or {}).items():
-        if key in NESTED and isinstance(value, Mapping):
-            for name, inner in value.items():
-                _set(getattr(options, key), name, inner)
-            continue
-        holders = [options, *(getattr(options, name) for name in NESTED)]
-        holder = next((holder for holder in holders if key in holder.todict()), None)
+        holder = next((holder for holder in nested_options(options) if key in holder.todict(recursive=False)), None)
         if holder is None:
-            _unknown(key, [name for known in holders for name in known.todict()])
-        _set(holder, key, value)
-    return options
+            _unknown(key, [name for known in nested_options(options) for name in known.todict(recursive=False)])
+        inner = getattr(holder, key)
+        if hasattr(inner, "todict") and isinstance(value, Mapping):
+            set_options(inner, value)
+        else:
+            _set(holder, key, value)
+
+
+def nested_options(options: Any) -> Iterator[Any]:
+    """The options object and all that it holds, the nearest first."""
+    waiting = [options]
+    while waiting:
+        holder = waiting.pop(0)
+        yield holder
+        held = [getattr(holder, name) for name in holder.todict(recursive=False)]
+        waiting += [value for value in held if hasattr(value, "todict")]
 
 
 def parse_options(words: Iterable[str]) -> dict[str, Any]:
@@ -55,8 +67,6 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _set(holder: Any, key: str, value: Any) -> None:
-    if key not in holder.todict():
-        _unknown(key, holder.todict())
     try:
         setattr(holder, key, value)
     except TypeError:
@@ -65,7 +75,7 @@ def _set(holder: Any, key: str, value: Any) -> None:
 
 
 def _unknown(key: str, known: Iterable[str]) -> None:
-    names = list(known)
+    names = list(dict.fromkeys(known))
     near = nearest_name(key, names)
     hint = f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(names))}"
     raise ConfigError(f"there is no mapper option '{key}'; {hint}")

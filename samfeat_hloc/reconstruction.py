@@ -1,43 +1,44 @@
-"""Structure from motion: cameras and points from matches alone, with COLMAP's incremental mapper.
+"""Structure from motion: cameras and points from matches alone, with COLMAP's mappers.
 
     python -m samfeat_hloc.reconstruction --sfm_dir sfm --image_dir photos --pairs pairs.txt --features features.h5 \\
         --matches matches.h5
 
 hloc's stage of the same name. All models are kept in SFM_DIR/models, the largest is written into SFM_DIR. Verified
-pairs survive a kill, and mapping goes on from its last snapshot; it then ends with a model of the same photographs,
-though not with the same last digits as a run without a break.
+pairs survive a kill, and incremental mapping goes on from its last snapshot; it then ends with a model of the same
+photographs, though not with the same last digits as a run without a break.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from samfeat_hloc._pycolmap import is_model, pycolmap, quiet, read_model, to_colmap
-from samfeat_hloc.colmap_database import PairCounts, check_made_from, write_keypoints, write_verified_pairs
+from samfeat_hloc._pycolmap import pycolmap, read_model, to_colmap
+from samfeat_hloc.colmap_database import PairCounts, check_made_from, write_verified_pairs
 from samfeat_hloc.digests import file_sha256
-from samfeat_hloc.errors import ConfigError, InputError, run_cli
+from samfeat_hloc.errors import InputError, run_cli
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader
-from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
-from samfeat_hloc.options import mapper_options_from, parse_options
-from samfeat_hloc.stage_folder import StageFolder, remove_database
+from samfeat_hloc.image_import import CAMERA_MODES, camera_mode_from, import_images
+from samfeat_hloc.mappers import MAPPERS, copy_database, pipeline_options, run_mapper
+from samfeat_hloc.options import parse_options
+from samfeat_hloc.stage_folder import RECORD_NAME, StageFolder
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
 
 logger = logging.getLogger(__name__)
 
-SEED = 0
-SNAPSHOT_FREQUENCY = 50
-"""Images after which mapping saves a snapshot to go on from."""
 
-CAMERA_MODES = tuple(pycolmap.CameraMode.__members__)
+class NothingReconstructed(InputError):
+    """The photographs do not fit together; the database tells which pairs were tried."""
 
 
 def main(
@@ -54,6 +55,11 @@ def main(
     image_options: Mapping[str, Any] | None = None,
     mapper_options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    mapper: str = "incremental",
+    cameras: Mapping[str, pycolmap.Camera] | None = None,
+    fixed_cameras: Collection[int] = (),
+    verified_by: Path | str | None = None,
+    clock: Callable[[str], AbstractContextManager[None]] | None = None,
 ) -> pycolmap.Reconstruction:
     """Reconstruct photographs.
 
@@ -69,21 +75,27 @@ def main(
         min_match_score: use matches that score higher.
         image_list: images to reconstruct; default: all in `pairs`.
         image_options: fields of pycolmap's `ImageReaderOptions`, such as `{"camera_model": "OPENCV"}`.
-        mapper_options: fields of pycolmap's `IncrementalPipelineOptions`, or of its mapper or triangulation options.
+        mapper_options: fields of pycolmap's `IncrementalPipelineOptions` (`GlobalPipelineOptions`,
+            `HierarchicalPipelineOptions`), or of the options that these hold.
         overwrite: replace a model that was made from other inputs.
+        mapper: `incremental`, `global` (GLOMAP) or `hierarchical`.
+        cameras: the camera of each image, instead of COLMAP's from EXIF; images with one `camera_id` share it.
+        fixed_cameras: ids of those `cameras` whose intrinsics stay as given; for the global mapper, all or none.
+        verified_by: folder of this stage with another mapper: its verified pairs are copied when they are of the same
+            inputs, not computed again.
+        clock: called with `verify` and `map`, a context for the time of each.
 
     Returns:
         The largest model. One that is finished and was made from the same inputs is read, not computed.
 
     Raises:
-        InputError: a file is missing or does not fit the others; the folder holds another model; nothing could be
-            reconstructed.
-        ConfigError: an unknown option or camera mode.
+        InputError: a file is missing or does not fit the others, or the folder holds another model.
+        NothingReconstructed: no pair, or no model, came out of the photographs.
+        ConfigError: an unknown option, mapper or camera mode.
     """
     sfm_dir, image_dir, pairs = Path(sfm_dir), Path(image_dir), Path(pairs)
-    mode = _camera_mode(camera_mode)
-    options = mapper_options_from(mapper_options)
-    options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = SEED
+    mode = camera_mode_from(camera_mode)
+    options = pipeline_options(mapper, mapper_options)
     pair_list = unique_pairs(read_pairs(pairs))
     if image_list is not None:
         chosen = set(image_list)
@@ -109,23 +121,29 @@ def main(
             "min_match_score": min_match_score,
             "image_options": {key: str(value) for key, value in (image_options or {}).items()},
             "mapper_options": {key: str(value) for key, value in (mapper_options or {}).items()},
+            **({} if mapper == "incremental" else {"mapper": mapper}),  # models of earlier versions stay valid
+            **({} if cameras is None else {"cameras": _camera_signature(cameras, names, fixed_cameras)}),
         }
         stage = StageFolder(sfm_dir, signature, overwrite=overwrite)
         if stage.finished:
             logger.info("%s is finished: %s", sfm_dir, stage.statistics)
             return read_model(sfm_dir)
-        _import_images(stage.database, image_dir, names, mode, image_options, feature_reader)
-        counts = _fill_database(
-            stage, pair_list, feature_reader, match_reader, min_match_score, skip_geometric_verification
-        )
+        with clock("verify") if clock else nullcontext():
+            if verified_by is not None and not stage.database.exists():
+                _take_database(Path(verified_by), stage)
+            import_images(stage.database, image_dir, names, mode, image_options, feature_reader, cameras)
+            counts = _fill_database(
+                stage, pair_list, feature_reader, match_reader, min_match_score, skip_geometric_verification
+            )
     if counts.verified == 0:
-        raise InputError(
+        raise NothingReconstructed(
             f"none of the {counts.pairs} pairs passed geometric verification ({counts.matches} matches in all); the "
             "photographs may not overlap, or features and matches are of other images"
         )
-    models = _map(stage, image_dir, options, verbose)
+    with clock("map") if clock else nullcontext():
+        models = run_mapper(mapper, stage.database, image_dir, stage.folder, options, fixed_cameras, verbose)
     if not models:
-        raise InputError(
+        raise NothingReconstructed(
             f"COLMAP could not start a model from {counts.verified} verified pairs; it needs two photographs of one "
             "place from different positions with 100 common points (mapper option init_min_num_inliers)"
         )
@@ -136,64 +154,32 @@ def main(
     return largest
 
 
-def _camera_mode(mode: str | pycolmap.CameraMode) -> pycolmap.CameraMode:
-    if isinstance(mode, pycolmap.CameraMode):
-        return mode
-    if mode not in CAMERA_MODES:
-        raise ConfigError(f"there is no camera mode '{mode}'; expected one of {', '.join(CAMERA_MODES)}")
-    found: pycolmap.CameraMode = pycolmap.CameraMode.__members__[mode]
-    return found
+def _camera_signature(
+    cameras: Mapping[str, pycolmap.Camera], names: Sequence[str], fixed: Collection[int]
+) -> dict[str, list[Any]]:
+    """What each image's camera is, in JSON values."""
+    return {
+        name: [
+            camera.camera_id, camera.model_name, camera.width, camera.height, list(camera.params),
+            camera.has_prior_focal_length, camera.camera_id in fixed,
+        ]
+        for name in names
+        if (camera := cameras.get(name)) is not None
+    }  # fmt: skip
 
 
-def _import_images(
-    path: Path,
-    image_dir: Path,
-    names: Sequence[str],
-    mode: pycolmap.CameraMode,
-    image_options: Mapping[str, Any] | None,
-    features: FeatureReader,
-) -> None:
-    """Start the database with images, cameras from EXIF, and keypoints, unless an earlier run got that far."""
-    if path.exists():
-        with pycolmap.Database.open(path) as database:
-            complete = database.num_images() == len(names) and all(
-                database.exists_keypoints(image.image_id) for image in database.read_all_images()
-            )
-        if complete:
-            return
-        remove_database(path)
-    reader_options = pycolmap.ImageReaderOptions()
-    for key, value in (image_options or {}).items():
-        if key not in reader_options.todict():
-            known = ", ".join(sorted(reader_options.todict()))
-            raise ConfigError(f"there is no image option '{key}'; known: {known}")
-        setattr(reader_options, key, value)
-    with pycolmap.Database.open(path):
-        pass  # import_images wants the file to exist
-    with quiet():
-        pycolmap.import_images(path, image_dir, mode, image_names=list(names), options=reader_options)
-    with pycolmap.Database.open(path) as database:
-        found = {image.name: image.image_id for image in database.read_all_images()}
-        check_known(names, found, "the photographs", f"COLMAP's database; it could not read them in {image_dir}")
-        _check_sizes(database, features)
-        with pycolmap.DatabaseTransaction(database):
-            write_keypoints(database, found, features)
-
-
-def _check_sizes(database: pycolmap.Database, features: FeatureReader) -> None:
-    """Check that COLMAP's cameras have the size of the pixels that keypoints are in.
-
-    Raises:
-        InputError: the photographs changed, or COLMAP turned one by its EXIF orientation.
-    """
-    for image in database.read_all_images():
-        camera = database.read_camera(image.camera_id)
-        size = features.read(image.name).image_size
-        if size != (0, 0) and size != (camera.width, camera.height):  # hloc's files may have no size
-            raise InputError(
-                f"the features of {image.name} are of {size[0]}x{size[1]} pixels and COLMAP's camera is "
-                f"{camera.width}x{camera.height}; extract the features again from these photographs"
-            )
+def _take_database(folder: Path, stage: StageFolder) -> None:
+    """Copy another mapper's database when its pairs are of the same inputs."""
+    try:
+        signature = json.loads((folder / RECORD_NAME).read_text())["signature"]
+    except (OSError, ValueError, KeyError):
+        return
+    of_mapping = {"mapper", "mapper_options"}
+    theirs, ours = (
+        {key: value for key, value in given.items() if key not in of_mapping} for given in (signature, stage.signature)
+    )
+    if theirs == ours and (folder / stage.database.name).exists():
+        copy_database(folder / stage.database.name, stage.database)
 
 
 def _fill_database(
@@ -226,37 +212,6 @@ def _fill_database(
     return counts
 
 
-def _map(
-    stage: StageFolder, image_dir: Path, options: pycolmap.IncrementalPipelineOptions, verbose: bool
-) -> list[pycolmap.Reconstruction]:
-    """Run the mapper, from the last whole snapshot if there is one, and keep every model under `models`."""
-    snapshots, output = stage.folder / "snapshots", stage.folder / "models"
-    snapshots.mkdir(exist_ok=True)
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir()
-    options.snapshot_path = snapshots
-    if options.snapshot_frames_freq == 0:
-        options.snapshot_frames_freq = SNAPSHOT_FREQUENCY
-    start = _last_snapshot(snapshots)
-    if start is not None:
-        logger.info("mapping goes on from %s", start)
-    with quiet(verbose):
-        found = pycolmap.incremental_mapping(stage.database, image_dir, output, options=options, input_path=start or "")
-    return [found[key] for key in sorted(found)]
-
-
-def _last_snapshot(folder: Path) -> Path | None:
-    """The newest snapshot that can be read; a kill may have cut one short."""
-    for candidate in sorted((path for path in folder.iterdir() if is_model(path)), reverse=True):
-        try:
-            model = read_model(candidate)
-        except InputError:
-            continue
-        if model.num_reg_images() >= 2:
-            return candidate
-    return None
-
-
 def _cli() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m samfeat_hloc.reconstruction", description="Structure from motion from matches."
@@ -267,6 +222,7 @@ def _cli() -> None:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--matches", type=Path, required=True)
     parser.add_argument("--camera_mode", default="AUTO", choices=CAMERA_MODES)
+    parser.add_argument("--mapper", default="incremental", choices=MAPPERS, help="global: GLOMAP")
     parser.add_argument("--skip_geometric_verification", action="store_true", help="take all matches for verified")
     parser.add_argument("--min_match_score", type=float)
     parser.add_argument("--image_options", nargs="*", default=[], metavar="KEY=VALUE")

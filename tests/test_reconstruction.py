@@ -71,7 +71,7 @@ from samfeat_hloc import reconstruction as r
 def wait(*arguments):
     (Path(sys.argv[1]) / "mapping").touch()
     import time; time.sleep(600)
-r._map = wait
+r.run_mapper = wait
 r.main(Path(sys.argv[1]), *sys.argv[2:6], camera_mode="SINGLE", image_options={IMAGE_OPTIONS!r})
 """
     sfm = tmp_path / "sfm"
@@ -109,3 +109,96 @@ def test_photographs_of_another_size_than_the_features(world: World, tmp_path: P
         cv2.imwrite(str(images / name), np.zeros((HEIGHT // 2, WIDTH, 3), np.uint8))
     with pytest.raises(InputError, match=r"features of db/0\.jpg are of 640x480 pixels and COLMAP's camera is 640x240"):
         reconstruction.main(tmp_path / "sfm", images, world.pairs_db, world.features, world.matches_db)
+
+
+def known_cameras(names: list[str], focal: float = PARAMS[0]) -> dict[str, pycolmap.Camera]:
+    """Two cameras that the images take in turn."""
+    made = []
+    for camera_id in (3, 5):
+        params = [focal, *PARAMS[1:]]
+        camera = pycolmap.Camera(model="SIMPLE_RADIAL", width=WIDTH, height=HEIGHT, params=params, camera_id=camera_id)
+        camera.has_prior_focal_length = True
+        made.append(camera)
+    return {name: made[number % 2] for number, name in enumerate(names)}
+
+
+def worst_error(world: World, model: pycolmap.Reconstruction) -> float:
+    """Largest distance of a camera to its true place in metres, after similarity alignment."""
+    found = centres(model)
+    truth = np.stack([world.poses[name].inverse().translation for name in found])
+    aligned = pycolmap.estimate_sim3d(np.stack(list(found.values())), truth)
+    return float(np.linalg.norm([aligned * c for c in found.values()] - truth, axis=1).max())
+
+
+@pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
+def test_every_mapper_finds_the_cameras_and_keeps_fixed_ones(world: World, tmp_path: Path, mapper: str) -> None:
+    cameras = known_cameras(world.database)
+    model = reconstruct(world, tmp_path / "sfm", mapper=mapper, cameras=cameras, fixed_cameras=[3, 5])
+    assert set(centres(model)) == set(world.database)
+    assert worst_error(world, model) < 0.02
+    assert {camera_id: list(camera.params) for camera_id, camera in model.cameras.items()} == {
+        3: list(PARAMS),
+        5: list(PARAMS),
+    }
+    kept = [read_model(path) for path in sorted((tmp_path / "sfm/models").iterdir())]
+    assert max(model.num_reg_images() for model in kept) == len(world.database)
+    assert not list((tmp_path / "sfm").glob("calibrated.db*")) and not (tmp_path / "sfm/snapshots").exists()
+
+
+def test_wrong_focal_lengths_are_refined_unless_fixed(world: World, tmp_path: Path) -> None:
+    wrong = known_cameras(world.database, focal=1.1 * PARAMS[0])
+    free = reconstruct(world, tmp_path / "free", cameras=wrong)
+    assert all(abs(camera.params[0] - PARAMS[0]) < 5 for camera in free.cameras.values())
+    with pytest.raises(InputError, match="different: cameras"):
+        reconstruct(world, tmp_path / "free", cameras=wrong, fixed_cameras=[3, 5])
+
+
+def test_the_global_mapper_estimates_focal_lengths_it_is_not_given(world: World, tmp_path: Path) -> None:
+    model = reconstruct(world, tmp_path / "sfm", mapper="global", image_options={"camera_model": "SIMPLE_RADIAL"})
+    assert set(centres(model)) == set(world.database)
+    assert all(abs(camera.params[0] - PARAMS[0]) < 10 for camera in model.cameras.values())
+    with pycolmap.Database.open(tmp_path / "sfm" / DATABASE_NAME) as database:
+        assert [camera.params[0] for camera in database.read_all_cameras()] == [1.2 * WIDTH]  # the guess, unchanged
+
+
+def test_verified_pairs_of_another_mapper_are_taken_over(world: World, tmp_path: Path) -> None:
+    cameras = known_cameras(world.database)
+    reconstruct(world, tmp_path / "first", cameras=cameras)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a pair was verified again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconstruction, "estimate_geometry", refuse)
+        model = reconstruct(
+            world, tmp_path / "second", mapper="global", cameras=cameras, verified_by=tmp_path / "first"
+        )
+        assert set(centres(model)) == set(world.database)
+        with pytest.raises(AssertionError, match="verified again"):  # other cameras: other inputs
+            reconstruct(world, tmp_path / "third", mapper="global", verified_by=tmp_path / "first")
+
+
+def test_separate_places_become_separate_models(world: World, tmp_path: Path) -> None:
+    left, right = world.database[:4], world.database[4:]
+    pairs = [(a, b) for side in (left, right) for i, a in enumerate(side) for b in side[i + 1 :]]
+    write_pairs(tmp_path / "pairs.txt", pairs)
+    options = {"pairs": tmp_path / "pairs.txt", "cameras": known_cameras(world.database)}
+    model = reconstruct(world, tmp_path / "sfm", mapper_options={"min_model_size": 3}, **options)
+    assert set(centres(model)) in (set(left), set(right))
+    kept = [set(centres(read_model(path))) for path in (tmp_path / "sfm/models").iterdir()]
+    assert sorted(map(sorted, kept)) == [left, right]
+
+
+def test_bad_mappers_and_cameras(world: World, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="there is no mapper 'fast'; expected one of incremental, global, hierarchical"
+    ):
+        reconstruct(world, tmp_path / "a", mapper="fast")
+    with pytest.raises(
+        ConfigError, match="there is no mapper option 'refine_focal'; did you mean 'refine_focal_length'"
+    ):
+        reconstruct(world, tmp_path / "b", mapper="global", mapper_options={"refine_focal": False})
+    with pytest.raises(InputError, match=r"1 of 8 images are not in the given cameras: 'db/0\.jpg'"):
+        reconstruct(world, tmp_path / "c", cameras=known_cameras(world.database[1:]))
+    with pytest.raises(reconstruction.NothingReconstructed, match="none of the 28 pairs passed"):
+        reconstruct(world, tmp_path / "d", min_match_score=2.0)

@@ -1,0 +1,172 @@
+"""COLMAP's three mappers behind one call: incremental, global (GLOMAP), hierarchical.
+
+The incremental mapper adds one photograph after another and is the most careful. The global one solves for all
+rotations, then for all positions at once, and is the fastest on large sets, but needs focal lengths: where they are
+unknown, they are first estimated from the fundamental matrices, in a copy of the database. The hierarchical mapper runs
+the incremental one on overlapping clusters and merges them, for sets that do not fit at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from samfeat_hloc._pycolmap import is_model, pycolmap, quiet, read_model
+from samfeat_hloc.atomic import replace_file
+from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.options import nested_options, set_options
+
+logger = logging.getLogger(__name__)
+
+MAPPERS = ("incremental", "global", "hierarchical")
+OPTIONS = {
+    "incremental": pycolmap.IncrementalPipelineOptions,
+    "global": pycolmap.GlobalPipelineOptions,
+    "hierarchical": pycolmap.HierarchicalPipelineOptions,
+}
+SEED = 0
+SNAPSHOT_FREQUENCY = 50
+"""Images after which incremental mapping saves a snapshot to go on from."""
+
+
+def pipeline_options(mapper: str, values: Mapping[str, Any] | None = None) -> Any:
+    """pycolmap's options of a mapper with these fields set, and a fixed seed everywhere.
+
+    Args:
+        mapper: one of `MAPPERS`.
+        values: see `samfeat_hloc.options.set_options`.
+
+    Raises:
+        ConfigError: an unknown mapper or option, or a value of another type.
+    """
+    if mapper not in OPTIONS:
+        raise ConfigError(f"there is no mapper '{mapper}'; expected one of {', '.join(MAPPERS)}")
+    options = OPTIONS[mapper]()
+    for holder in nested_options(options):
+        if "random_seed" in holder.todict(recursive=False):
+            holder.random_seed = SEED
+    set_options(options, values)
+    return options
+
+
+def run_mapper(
+    mapper: str,
+    database: Path,
+    image_dir: Path,
+    folder: Path,
+    options: Any,
+    fixed_cameras: Collection[int] = (),
+    verbose: bool = False,
+) -> list[pycolmap.Reconstruction]:
+    """Map the verified pairs of a database and keep every model under FOLDER/models.
+
+    Args:
+        mapper: one of `MAPPERS`.
+        database: with images, keypoints and verified pairs; it is not changed.
+        image_dir: for the points' colours.
+        folder: gets `models/0`, `models/1`, ..., and while the incremental mapper runs, `snapshots`: mapping goes on
+            from the last whole one.
+        options: from `pipeline_options`.
+        fixed_cameras: ids of cameras whose intrinsics stay as given. The global mapper has one switch for all cameras:
+            it keeps them only when all are fixed.
+        verbose: show COLMAP's log.
+
+    Returns:
+        the models, in COLMAP's order.
+    """
+    output = folder / "models"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    with quiet(verbose):
+        if mapper == "incremental":
+            found = _incremental(database, image_dir, folder, output, options, fixed_cameras)
+        elif mapper == "hierarchical":
+            options.incremental_options.constant_cameras = set(fixed_cameras)
+            found = pycolmap.hierarchical_mapping(database, image_dir, output, options=options)
+        else:
+            found = _global(database, image_dir, folder, output, options, fixed_cameras)
+    for key, model in found.items():
+        target = output / str(key)
+        if not is_model(target):
+            target.mkdir(exist_ok=True)
+            model.write_binary(target)
+    return [found[key] for key in sorted(found)]
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a COLMAP database, with what its write-ahead log holds; the copy is whole or absent."""
+    with replace_file(target) as temporary:
+        reader, writer = sqlite3.connect(source), sqlite3.connect(temporary)
+        try:
+            reader.backup(writer)
+        finally:
+            reader.close()
+            writer.close()
+
+
+def _incremental(
+    database: Path,
+    image_dir: Path,
+    folder: Path,
+    output: Path,
+    options: pycolmap.IncrementalPipelineOptions,
+    fixed_cameras: Collection[int],
+) -> dict[int, pycolmap.Reconstruction]:
+    snapshots = folder / "snapshots"
+    snapshots.mkdir(exist_ok=True)
+    options.snapshot_path = snapshots
+    if options.snapshot_frames_freq == 0:
+        options.snapshot_frames_freq = SNAPSHOT_FREQUENCY
+    if fixed_cameras:
+        options.constant_cameras = set(fixed_cameras)
+    start = _last_snapshot(snapshots)
+    if start is not None:
+        logger.info("mapping goes on from %s", start)
+    found: dict[int, pycolmap.Reconstruction] = pycolmap.incremental_mapping(
+        database, image_dir, output, options=options, input_path=start or ""
+    )
+    return found
+
+
+def _global(
+    database: Path,
+    image_dir: Path,
+    folder: Path,
+    output: Path,
+    options: pycolmap.GlobalPipelineOptions,
+    fixed_cameras: Collection[int],
+) -> dict[int, pycolmap.Reconstruction]:
+    with pycolmap.Database.open(database) as opened:
+        cameras = opened.read_all_cameras()
+    if {camera.camera_id for camera in cameras} <= set(fixed_cameras):
+        set_options(options, {"bundle_adjustment": {"refine_focal_length": False, "refine_extra_params": False}})
+    if all(camera.has_prior_focal_length for camera in cameras):
+        return dict(pycolmap.global_mapping(database, image_dir, output, options=options))
+    calibrated = folder / "calibrated.db"
+    copy_database(database, calibrated)
+    try:
+        settings = pycolmap.ViewGraphCalibrationOptions()
+        settings.random_seed = SEED
+        if not pycolmap.calibrate_view_graph(calibrated, settings):
+            logger.warning("warning: focal lengths could not be estimated from the pairs; mapping goes on without")
+            copy_database(database, calibrated)
+        return dict(pycolmap.global_mapping(calibrated, image_dir, output, options=options))
+    finally:
+        for path in folder.glob("calibrated.db*"):
+            path.unlink()
+
+
+def _last_snapshot(folder: Path) -> Path | None:
+    """The newest snapshot that can be read; a kill may have cut one short."""
+    for candidate in sorted((path for path in folder.iterdir() if is_model(path)), reverse=True):
+        try:
+            model = read_model(candidate)
+        except InputError:
+            continue
+        if model.num_reg_images() >= 2:
+            return candidate
+    return None
