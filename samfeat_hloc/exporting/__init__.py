@@ -1,0 +1,1 @@
+"""Writers of a model in other programs' formats, one file a format."""
