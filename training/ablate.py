@@ -26,7 +26,7 @@ from samfeat_hloc.precision import Runtime
 from training.ablation_tables import TABLES, Row
 from training.config import TrainingConfig
 from training.feed import pack_once
-from training.pack_writer import PackOptions
+from training.packing.writer import PackOptions
 from training.presets import read_config
 from training.records import SourceConfig
 from training.team import Team
@@ -82,9 +82,7 @@ def ablate(
     if not config.validation:
         raise ConfigError("no --validation; give folders of homography sequences in HPatches layout to measure on")
     if not config.sources:
-        raise ConfigError(
-            "no --source; give photographs with a teacher: kind=photos,path=DIR,teacher=segmentation"
-        )
+        raise ConfigError("no --source; give photographs with a teacher: kind=photos,path=DIR,teacher=segmentation")
     rows = []
     for index, row in enumerate(rows_of(table, config)):
         sources = [_taught(source, row.teachers) for source in config.sources]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samfeat_hloc.errors import InputError
-from training.chapters import Chapter
-from training.packs import Pack
+from training.packing.chapters import Chapter
+from training.packing.reader import Pack
 from training.records import TeacherRow, View
 
 POINT_STEPS = 32

@@ -15,11 +15,11 @@ from samfeat_hloc.config import to_dict
 from samfeat_hloc.errors import ConfigError
 from training.bank import Bank
 from training.batch import Batch
-from training.chapters import Chapter
 from training.config import TrainingConfig
 from training.pack import pack
-from training.pack_writer import PackOptions
-from training.packs import Pack
+from training.packing.chapters import Chapter
+from training.packing.reader import Pack
+from training.packing.writer import PackOptions
 from training.pairs import PairSampler
 from training.records import MAX_POINTS, SourceConfig
 from training.team import Team

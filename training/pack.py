@@ -25,10 +25,10 @@ from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.config import from_dict
 from samfeat_hloc.errors import ConfigError, run_cli
 from samfeat_hloc.progress import progress
-from training.chapters import walk_order
-from training.pack_codec import encode_image
-from training.pack_writer import PackOptions, PackWriter, copy_part
-from training.packs import Indices, Pack
+from training.packing.chapters import walk_order
+from training.packing.codec import encode_image
+from training.packing.reader import Indices, Pack
+from training.packing.writer import PackOptions, PackWriter, copy_part
 from training.records import SourceConfig
 from training.sources import open_source
 from training.sources.views import Skipped, describe
@@ -92,7 +92,7 @@ def _add_source(writer: PackWriter, config: SourceConfig, source: Any) -> None:
 def _teacher_signature(config: SourceConfig) -> dict[str, Any] | None:
     if config.teacher is None:
         return None
-    from training.teacher_store import open_teacher
+    from training.teachers.store import open_teacher
 
     teacher = open_teacher(config.teacher)
     return None if teacher is None else dict(teacher.signature)

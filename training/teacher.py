@@ -26,8 +26,8 @@ from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError, run_cli
 from samfeat_hloc.precision import choose_runtime
 from training.records import Image, Teacher, TeacherRow
-from training.teacher_masks import Mask, paint_masks
-from training.teacher_store import MAP_TEACHERS, write_store
+from training.teachers.masks import Mask, paint_masks
+from training.teachers.store import MAP_TEACHERS, write_store
 
 RULE = 1
 """Goes up when the same weights and settings give other rows."""
@@ -66,7 +66,7 @@ class SamTeacher:
 
     embedding: the image encoder's output without the cells that see only SAM's padding, (256, 64, 64) less those; where
         the image ends inside a cell, that cell is kept and `extent` is fractional.
-    groups, edges: the masks of the automatic mask generator, painted as `training.teacher_masks` says. An image whose
+    groups, edges: the masks of the automatic mask generator, painted as `training.teachers.masks` says. An image whose
         long side exceeds SAM's (1024) is reduced to that first, as SAM does itself: its masks have no more detail, and
         its groups and edges have that size.
 

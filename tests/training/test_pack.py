@@ -17,8 +17,8 @@ from tests.training.photographs import smooth_photo, write_photos
 from tests.training.scenes import write_rgbd
 from training import pack as pack_module
 from training.pack import pack, parse_source
-from training.pack_writer import PackOptions
-from training.packs import Pack
+from training.packing.reader import Pack
+from training.packing.writer import PackOptions
 from training.records import SourceConfig
 from training.sources import open_source
 

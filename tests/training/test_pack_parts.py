@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from samfeat_hloc.errors import InputError
-from training.chapters import plan_chapters
-from training.pack_codec import (
+from training.packing.chapters import plan_chapters
+from training.packing.codec import (
     decode_points,
     encode_points,
     restore_embedding,

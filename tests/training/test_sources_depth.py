@@ -10,9 +10,9 @@ import pytest
 
 from samfeat_hloc.errors import InputError
 from tests.training.scenes import EYES, FOCAL, HEIGHT, WIDTH, Eye, eye, transfer_errors, write_rgbd
-from training.covisible import DepthView, choose_pairs, correspondences, overlap, spread, thin_out
 from training.records import Pair, Skipped, SourceConfig
 from training.sources import open_source
+from training.sources.covisible import DepthView, choose_pairs, correspondences, overlap, spread, thin_out
 from training.sources.depth import DepthPairs, grid_matrix
 
 ALL = (0.1, 0.95)

@@ -11,10 +11,10 @@ import pytest
 
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.images import read_image
-from training.rendered_teacher import RenderedTeacher, instance_embedding
-from training.segmentation_teacher import SegmentationTeacher, hierarchy_embedding
-from training.teacher_hierarchy import Hierarchy
-from training.teacher_labels import at_cell_centres, cell_grid, label_edges
+from training.teachers.hierarchy import Hierarchy
+from training.teachers.labels import at_cell_centres, cell_grid, label_edges
+from training.teachers.rendered import RenderedTeacher, instance_embedding
+from training.teachers.segmentation import SegmentationTeacher, hierarchy_embedding
 
 PHOTO = np.zeros((48, 64, 3), dtype=np.uint8)
 

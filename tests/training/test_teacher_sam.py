@@ -17,8 +17,8 @@ pytest.importorskip("segment_anything")
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from tests.training.small_sam import CHANNELS, GRID, SIDE, small_sam
 from training.teacher import MaskSettings, SamTeacher, main
-from training.teacher_masks import paint_masks
-from training.teacher_store import StoredTeacher
+from training.teachers.masks import paint_masks
+from training.teachers.store import StoredTeacher
 
 EVERY_MASK = MaskSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0)
 

@@ -20,20 +20,20 @@ from samfeat_hloc.formats.h5store import journal_path
 from samfeat_hloc.formats.journal import Journal, Record
 from samfeat_hloc.images import read_image
 from tests.kill import kill_after, run
-from training import teacher_shards
 from training.records import TeacherRow
-from training.rendered_teacher import RenderedTeacher
-from training.segmentation_teacher import SegmentationTeacher
 from training.teacher import main
-from training.teacher_shards import ShardWriter, shard_path, unfinished_rows
-from training.teacher_store import StoredTeacher, open_teacher, write_store
+from training.teachers import shards as teacher_shards
+from training.teachers.rendered import RenderedTeacher
+from training.teachers.segmentation import SegmentationTeacher
+from training.teachers.shards import ShardWriter, shard_path, unfinished_rows
+from training.teachers.store import StoredTeacher, open_teacher, write_store
 
 SLOW_STORE = """
 import sys, time
 from pathlib import Path
 import numpy as np
 from training.records import TeacherRow
-from training.teacher_store import write_store
+from training.teachers.store import write_store
 
 class Slow:
     signature = {"kind": "slow"}

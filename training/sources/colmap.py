@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import ConfigError, InputError
-from training.covisible import PAIRS_PER_VIEW, spread
 from training.records import MAX_POINTS, Pair, Skipped, SourceConfig, View
+from training.sources.covisible import PAIRS_PER_VIEW, spread
 from training.sources.views import ViewMaker, check_folder, guard_empty, no_pair
 
 FEWEST_TRACKS = 32

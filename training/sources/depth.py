@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import InputError
-from training.covisible import DepthView, choose_pairs, correspondences, spread, thin_out, transfer
 from training.records import MAX_POINTS, Image, Pair, Skipped, SourceConfig
-from training.registration import Field, densify, register, shift_px
+from training.sources.covisible import DepthView, choose_pairs, correspondences, spread, thin_out, transfer
+from training.sources.registration import Field, densify, register, shift_px
 from training.sources.views import Placement, no_pair, rescale
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datasets.megadepth import PosedImage, list_images, list_workspaces, read_depth
 from datasets.rgbd import DepthSizeError, check_shape
 from samfeat_hloc.errors import InputError
-from training.covisible import DepthView
 from training.records import Pair, Skipped, SourceConfig, View
+from training.sources.covisible import DepthView
 from training.sources.depth import DepthPairs, grid_matrix
 from training.sources.views import ViewMaker, check_folder, guard_empty
 

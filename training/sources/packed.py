@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from samfeat_hloc.errors import ConfigError
-from training.packs import Pack
+from training.packing.reader import Pack
 from training.records import Pair, Skipped, SourceConfig, View
 from training.sources.views import FileView
 

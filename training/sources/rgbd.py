@@ -8,8 +8,8 @@ from pathlib import Path
 from datasets.rgbd import DepthSizeError, Frame, list_frames, read_depth, read_intrinsics, read_pose
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.images import read_image
-from training.covisible import DepthView
 from training.records import Image, Pair, Skipped, SourceConfig, View
+from training.sources.covisible import DepthView
 from training.sources.depth import DepthPairs, grid_matrix
 from training.sources.views import ViewMaker, check_folder, guard_empty, reduce_image
 
@@ -22,7 +22,7 @@ class RgbdSource:
     """
 
     may_be_unregistered = True
-    """Depth and colour of a sensor come from two cameras; see training/registration.py."""
+    """Depth and colour of a sensor come from two cameras; see training/sources/registration.py."""
 
     def __init__(self, config: SourceConfig) -> None:
         self.config, self.skipped = config, Skipped()

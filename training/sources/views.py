@@ -176,7 +176,7 @@ def check_folder(config: SourceConfig) -> Path:
 def _open_teacher(name: str | None) -> Teacher | None:
     if name is None:
         return None
-    from training.teacher_store import open_teacher
+    from training.teachers.store import open_teacher
 
     teacher: Teacher | None = open_teacher(name)
     return teacher

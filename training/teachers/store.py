@@ -14,10 +14,10 @@ from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.images import list_images, read_ahead
 from samfeat_hloc.progress import progress
 from training.records import Image, Teacher, TeacherRow
-from training.rendered_teacher import RenderedTeacher
-from training.segmentation_teacher import SegmentationTeacher
-from training.teacher_labels import is_photograph
-from training.teacher_shards import PER_SHARD, Entry, ShardWriter, read_index, read_row, unfinished_rows
+from training.teachers.labels import is_photograph
+from training.teachers.rendered import RenderedTeacher
+from training.teachers.segmentation import SegmentationTeacher
+from training.teachers.shards import PER_SHARD, Entry, ShardWriter, read_index, read_row, unfinished_rows
 
 logger = logging.getLogger(__name__)
 MANIFEST = "teacher.json"

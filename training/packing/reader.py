@@ -3,7 +3,7 @@
 attributes   format, format_version, package_version, and `header`: JSON with the options and, for every source, its
              configuration, its teacher's signature, what was skipped and what was left out for the size
 names        the views' names, JSON
-views/       source (V,), size (V, 2) width and height, extent (V, 2), as TeacherRow's, and blobs (training/blobs.py):
+views/       source (V,), size (V, 2) width and height, extent (V, 2), as TeacherRow's, and blobs (packing/blobs.py):
              image, embedding (h, w, C), scale, groups, edges, keypoints
 pairs/       views (P, 2), and blobs points
 """
@@ -22,9 +22,9 @@ import numpy.typing as npt
 from samfeat_hloc.config import from_dict
 from samfeat_hloc.errors import InputError, SamfeatError
 from samfeat_hloc.formats.h5store import open_h5
-from training.blobs import BlobReader
-from training.chapters import Chapter, plan_chapters
-from training.pack_codec import decode_array, decode_image, decode_points, restore_embedding
+from training.packing.blobs import BlobReader
+from training.packing.chapters import Chapter, plan_chapters
+from training.packing.codec import decode_array, decode_image, decode_points, restore_embedding
 from training.records import SourceConfig, TeacherRow, View
 
 FORMAT = "samfeat-hloc training pack"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.records import Image, TeacherRow
-from training.teacher_labels import LONG_SIDE, Labels, at_cell_centres, cell_grid, label_edges, number_groups, read_map
+from training.teachers.labels import LONG_SIDE, Labels, at_cell_centres, cell_grid, label_edges, number_groups, read_map
 
 CHANNELS = 256
 RULE = 1

@@ -15,9 +15,8 @@ import numpy as np
 from samfeat_hloc._version import __version__
 from samfeat_hloc.config import to_dict
 from samfeat_hloc.errors import ConfigError
-from training.blobs import BlobWriter
-from training.covisible import spread
-from training.pack_codec import (
+from training.packing.blobs import BlobWriter
+from training.packing.codec import (
     encode_array,
     encode_image,
     encode_points,
@@ -25,8 +24,9 @@ from training.pack_codec import (
     shrink_embedding,
     shrink_groups,
 )
-from training.packs import FORMAT, FORMAT_VERSION, VIEW_BLOBS, Indices, Pack
+from training.packing.reader import FORMAT, FORMAT_VERSION, VIEW_BLOBS, Indices, Pack
 from training.records import Pair, SourceConfig, View
+from training.sources.covisible import spread
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.records import Image, TeacherRow
-from training.teacher_hierarchy import Hierarchy
-from training.teacher_labels import LONG_SIDE, Labels, cell_grid, number_groups, read_map
+from training.teachers.hierarchy import Hierarchy
+from training.teachers.labels import LONG_SIDE, Labels, cell_grid, number_groups, read_map
 
 CHANNELS = 256
 RULE = 1
@@ -24,7 +24,7 @@ class SegmentationTeacher:
         map 0 is a region like any other, and nothing is uncovered.
     edges: the ultrametric contour map (ucm) as it is, boundary strength 0 to 255.
     embedding: (256, h, w) vectors of length 1 with 64 cells along the long side, whose cosines are the similarities of
-        the ucm's hierarchy, see `training.teacher_hierarchy`. A cell stands for the pixel in its middle. When the
+        the ucm's hierarchy, see `training.teachers.hierarchy`. A cell stands for the pixel in its middle. When the
         cells' regions form a tree of more than 256 regions, its weakest boundaries are dropped: over 100
         photographs of BSDS500 the mean error of a similarity is then 0.004, and the largest 0.13.
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import InputError
-from training.teacher_labels import MAX_GROUPS, label_edges
+from training.teachers.labels import MAX_GROUPS, label_edges
 
 Mask = npt.NDArray[np.bool_]
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import MissingDependencyError
-from training.teacher_labels import Labels, at_cell_centres
+from training.teachers.labels import Labels, at_cell_centres
 
 STRONGEST = 255
 
