@@ -2,7 +2,8 @@
 
 The incremental mapper adds one photograph after another and is the most careful. The global one solves for all
 rotations, then for all positions at once, and is the fastest on large sets, but needs focal lengths: where they are
-unknown, they are first estimated from the fundamental matrices, in a copy of the database. The hierarchical mapper runs
+unknown, they are first estimated from the fundamental matrices, in a copy of the database; when photographs are lost
+with these, mapping is tried with the guessed ones too, and the larger model is kept. The hierarchical mapper runs
 the incremental one on overlapping clusters and merges them, for sets that do not fit at once.
 """
 
@@ -145,19 +146,49 @@ def _global(
     if {camera.camera_id for camera in cameras} <= set(fixed_cameras):
         set_options(options, {"bundle_adjustment": {"refine_focal_length": False, "refine_extra_params": False}})
     if all(camera.has_prior_focal_length for camera in cameras):
-        return dict(pycolmap.global_mapping(database, image_dir, output, options=options))
+        return _map_globally(database, image_dir, output, options)
     calibrated = folder / "calibrated.db"
     copy_database(database, calibrated)
+    found: dict[int, pycolmap.Reconstruction] = {}
     try:
         settings = pycolmap.ViewGraphCalibrationOptions()
         settings.random_seed = SEED
-        if not pycolmap.calibrate_view_graph(calibrated, settings):
-            logger.warning("warning: focal lengths could not be estimated from the pairs; mapping goes on without")
-            copy_database(database, calibrated)
-        return dict(pycolmap.global_mapping(calibrated, image_dir, output, options=options))
+        if pycolmap.calibrate_view_graph(calibrated, settings):
+            found = _map_globally(calibrated, image_dir, output, options)
     finally:
         for path in folder.glob("calibrated.db*"):
             path.unlink()
+    if _largest(found)[0] < _num_connected(database):
+        guessed = _map_globally(database, image_dir, output, options)
+        logger.info(
+            "focal lengths from the pairs: %d photographs, %d points in the largest model; guessed ones: %d, %d",
+            *_largest(found), *_largest(guessed),
+        )  # fmt: skip
+        found = max(found, guessed, key=_largest)
+    return found
+
+
+def _map_globally(
+    database: Path, image_dir: Path, output: Path, options: pycolmap.GlobalPipelineOptions
+) -> dict[int, pycolmap.Reconstruction]:
+    """Map, and clear what COLMAP writes: which models are kept is decided later."""
+    found = dict(pycolmap.global_mapping(database, image_dir, output, options=options))
+    shutil.rmtree(output)
+    output.mkdir()
+    return found
+
+
+def _largest(models: Mapping[int, pycolmap.Reconstruction]) -> tuple[int, int]:
+    """Photographs and points of the largest model."""
+    return max(((model.num_reg_images(), model.num_points3D()) for model in models.values()), default=(0, 0))
+
+
+def _num_connected(database: Path) -> int:
+    """Photographs with a verified pair."""
+    with pycolmap.Database.open(database) as opened:
+        pair_ids, inliers = opened.read_two_view_geometry_num_inliers()
+    pairs = [pycolmap.pair_id_to_image_pair(pair) for pair, count in zip(pair_ids, inliers, strict=True) if count]
+    return len({image_id for pair in pairs for image_id in pair})
 
 
 def _last_snapshot(folder: Path) -> Path | None:

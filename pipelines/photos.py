@@ -1,0 +1,74 @@
+"""A folder of photographs to a 3D model: cameras, points, a report page.
+
+    python -m pipelines.photos DIR                                       # SAMFeat, incremental mapping
+    python -m pipelines.photos DIR --features samfeat sift --mapper incremental global   # side by side
+    python -m pipelines.photos DIR --cameras cameras.txt                 # with known intrinsics
+
+The largest model goes to OUT/FEATURES/MAPPER, all models to OUT/FEATURES/MAPPER/models, the report to OUT/report.html
+and OUT/report.json. Interrupt it at any moment and run the same command again: finished work is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from pipelines.photos_cameras import CAMERA_MODELS, CAMERA_MODES
+from pipelines.photos_options import RESIZE_MAX, Options
+from pipelines.photos_run import run
+from samfeat_hloc.errors import run_cli
+from samfeat_hloc.extractors import MODULES as EXTRACTORS
+from samfeat_hloc.mappers import MAPPERS
+from samfeat_hloc.matchers import MODULES as MATCHERS
+from samfeat_hloc.options import parse_options
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """The command line's options."""
+    defaults = Options(folder=Path())
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.photos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="the photographs; folders inside are read too")
+    add("--outputs", type=Path, metavar="OUT", help="default: outputs/photos/NAME_OF_DIR")
+    add("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
+    add("--mapper", nargs="+", default=list(defaults.mapper), choices=MAPPERS, help="global: GLOMAP")
+    add("--matcher", default="auto", choices=["auto", *sorted(MATCHERS)], help="auto: nn-mutual, SIFT nn-ratio")
+    add("--weights", help="shipped name or checkpoint file, for SAMFeat")
+    add("--max-keypoints", type=int, default=defaults.max_keypoints, help="a photograph (%(default)s)")
+    add(
+        "--resize-max",
+        type=int,
+        default=RESIZE_MAX,
+        help="larger ones are reduced (%(default)s); 0: never",
+    )
+    add("--cameras", type=Path, help="known intrinsics: COLMAP's cameras.txt, or a JSON by name; they are kept fixed")
+    add("--refine-cameras", action="store_true", help="let the mapper change the given intrinsics")
+    add("--camera-mode", default=defaults.camera_mode, choices=CAMERA_MODES, help="which share a camera (%(default)s)")
+    add("--camera-model", default=defaults.camera_model, choices=CAMERA_MODELS, metavar="MODEL", help="%(default)s")
+    add("--max-aspect", type=float, default=defaults.max_aspect, help="beyond, a panorama, left out (%(default)s)")
+    add("--exhaustive-images", type=int, default=defaults.exhaustive_images,
+        help="up to so many photographs every pair is matched (%(default)s)")  # fmt: skip
+    add("--num-retrieved", type=int, default=defaults.num_retrieved, help="beyond: similar ones each (%(default)s)")
+    add("--num-neighbours", type=int, default=defaults.num_neighbours, help="and next ones by name (%(default)s)")
+    add("--mapper-options", nargs="*", default=[], metavar="KEY=VALUE", help="of COLMAP's mapper")
+    add("--num-pictures", type=int, default=defaults.num_pictures, help="pairs drawn (%(default)s)")
+    add("--overwrite", action="store_true", help="replace what was made from other photographs or settings")
+    values = vars(parser.parse_args(arguments))
+    for key in ("features", "mapper"):
+        values[key] = tuple(dict.fromkeys(values[key]))
+    values["mapper_options"] = parse_options(values["mapper_options"])
+    return Options(**values)
+
+
+def main() -> None:
+    """Command line."""
+    options = parse()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    run(options)
+
+
+if __name__ == "__main__":
+    run_cli(main)
