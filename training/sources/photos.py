@@ -10,10 +10,9 @@ import numpy as np
 from samfeat_hloc.errors import InputError
 from training.records import Pair, Skipped, SourceConfig, View
 from training.sources.views import MIN_SIDE, ViewMaker, check_folder, guard_empty
+from training.teachers.labels import is_photograph
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".ppm", ".pgm", ".bmp", ".tif", ".tiff"})
-LABEL_SUFFIXES = ("_groups.png", "_ucm.png", ".depth.png", ".instances.png")
-"""Files beside the photographs that are none."""
 
 
 class PhotoSource:
@@ -55,7 +54,7 @@ def list_photos(root: Path) -> list[Path]:
         path
         for path in root.rglob("*")
         if path.suffix.lower() in SUFFIXES
-        and not path.name.endswith(LABEL_SUFFIXES)
+        and is_photograph(path.name)
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
 
