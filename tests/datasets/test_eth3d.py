@@ -100,7 +100,7 @@ def test_scans_that_are_missing_or_broken_are_told(scene: Path) -> None:
     scaled = np.diag([2.0, 2, 2, 1])
     for transform in (mirrored, scaled, np.full((4, 4), np.nan)):
         write_alignment(path, [("scan1.ply", transform)])
-        with pytest.raises(InputError, match="scan 'scan1.ply' has no rigid 4x4"):
+        with pytest.raises(InputError, match=r"scan 'scan1\.ply' has no rigid 4x4"):
             read_alignment(path)
     for content, message in {
         whole[:-40]: "cannot be read as a MeshLab project",

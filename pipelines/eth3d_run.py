@@ -1,0 +1,168 @@
+"""One run of the ETH3D pipeline: scenes, the stages for each kind of features, scores, tables, pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.eth3d import Eth3dScene, find_scenes
+from datasets.eth3d_town import DENSE, write_town_scene
+from pipelines.clock import Clock
+from pipelines.estimate import peak_memory_mb
+from pipelines.eth3d_clouds import CloudJudge
+from pipelines.eth3d_pictures import draw_cloud
+from pipelines.eth3d_poses import align, score_poses
+from pipelines.eth3d_report import scene_markdown
+from pipelines.eth3d_stages import Files, match_scene, reconstruct, triangulate
+from pipelines.sparse_statistics import sparse_statistics
+from samfeat_hloc._pycolmap import pycolmap
+from samfeat_hloc.atomic import replace_file
+from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.extractors import Extractor, get_extractor
+from samfeat_hloc.formats.ply import read_ply
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The pipeline's options; see ``--help``."""
+
+    dataset: Path | None = None
+    outputs: Path = Path("outputs/eth3d")
+    variant: str | None = None
+    features: tuple[str, ...] = ("samfeat",)
+    weights: str | None = None
+    matcher: str = "nn-mutual"
+    mapper: str = "incremental"
+    max_keypoints: int = 4096
+    resize_max: int = 1600
+    clouds: bool = True
+    cloud: Path | None = None
+    seed: int = 0
+    views: int = 24
+    detail: float = 1.0
+    scan_width: int = 4000
+
+    def __post_init__(self) -> None:
+        if self.max_keypoints < 1:
+            raise ConfigError(f"--max-keypoints is {self.max_keypoints}; expected at least 1")
+        if self.cloud is not None and not self.clouds:
+            raise ConfigError("--cloud needs the scans; leave --no-clouds out")
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Run the pipeline on every scene; prints the tables and returns what ``summary.json`` holds.
+
+    Raises:
+        InputError: a scene is missing or damaged, or the outputs belong to another run.
+    """
+    clock = Clock()
+    dataset, town = options.dataset, options.dataset is None
+    if dataset is None:
+        dataset = options.outputs / f"town-seed{options.seed}"
+        with clock("town"):
+            write_town_scene(dataset, options.seed, options.views, options.detail, options.scan_width)
+    scenes = [Eth3dScene.open(path, options.variant) for path in find_scenes(dataset, options.variant)]
+    if options.cloud is not None and len(scenes) > 1:
+        raise ConfigError(f"--cloud is of one scene and {dataset} has {len(scenes)}; give --dataset {dataset}/SCENE")
+    if options.clouds:
+        for scene in scenes:  # what is missing is told before hours of work
+            scene.scan_files()
+    if options.cloud is not None and not options.cloud.is_file():
+        raise InputError(f"the point cloud {options.cloud} does not exist; check the path")
+    extractors = [_extractor(options, name) for name in options.features]
+    summary: dict[str, Any] = {"dataset": str(dataset), "matcher": options.matcher, "scenes": {}}
+    for scene in scenes:
+        dense = scene.root / DENSE if town else options.cloud
+        row = _scene(scene, extractors, options, dense, clock if len(scenes) == 1 else Clock())
+        summary["scenes"][scene.name] = row
+        text = scene_markdown(scene.name, row)
+        _write(options.outputs / f"{scene.name}.md", text)
+        print(f"\n{text}")
+    summary["peak_memory_mb"] = round(peak_memory_mb(), 1)
+    _write(options.outputs / "summary.json", json.dumps(summary, indent=1) + "\n")
+    print(f"{summary['peak_memory_mb']:.0f} MB; models, clouds, tables and pictures in {options.outputs}")
+    return summary
+
+
+def _scene(
+    scene: Eth3dScene, extractors: list[Extractor], options: Options, dense: Path | None, clock: Clock
+) -> dict[str, Any]:
+    folder = options.outputs / "runs" / scene.name
+    judge = CloudJudge(scene, folder / "clouds") if options.clouds else None
+    count = len(scene.image_names)
+    logger.info("%s: %d photographs, %d pairs", scene.name, count, count * (count - 1) // 2)
+    row: dict[str, Any] = {"images": count, "variant": scene.variant, "features": {}, "clouds": {}}
+    for extractor in extractors:
+        files = Files(folder / extractor.name)
+        match_scene(scene, extractor, options.matcher, files, clock)
+        triangulated = triangulate(scene, files, clock)
+        stage = f"reconstruction-{options.mapper}"
+        found, error = reconstruct(scene, files, options.mapper, clock)
+        entry: dict[str, dict[str, Any]] = {
+            "triangulation": {"sparse": sparse_statistics(triangulated, count)},
+            stage: {"sparse": sparse_statistics(found, count), "error": error},
+        }
+        aligned = _aligned(found, scene.model)
+        if aligned is None and found is not None:
+            entry[stage]["error"] = "its cameras are too few, or on a line, and could not be aligned with the true ones"
+        entry[stage]["poses"] = score_poses(aligned, scene.model).to_json()
+        row["features"][extractor.name] = entry
+        if judge is not None:
+            with clock("clouds"):
+                for name, model in (("triangulation", triangulated), (stage, aligned)):
+                    label = f"{extractor.name} {name}"
+                    row["clouds"][label] = {} if model is None else judge.model(label.replace(" ", "-"), model)
+            with clock("pictures"):
+                points = np.array([p.xyz for p in triangulated.points3D.values()]).reshape(-1, 3)
+                title = f"{scene.name}, {extractor.name}: {len(points)} triangulated points"
+                picture = options.outputs / f"{scene.name}-{extractor.name}.png"
+                _draw(judge, f"{extractor.name}-triangulation", points, scene, picture, title)
+    if judge is not None and dense is not None:
+        with clock("clouds"):
+            row["clouds"][dense.name] = judge.file(dense.stem, dense)
+        with clock("pictures"):
+            points = read_ply(dense).points.astype(np.float64)
+            _draw(judge, dense.stem, points, scene, options.outputs / f"{scene.name}-{dense.stem}.png", dense.name)
+    row["seconds"] = {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()}
+    return row
+
+
+def _aligned(model: pycolmap.Reconstruction | None, truth: pycolmap.Reconstruction) -> pycolmap.Reconstruction | None:
+    """A reconstruction moved into the true world, in place."""
+    if model is None:
+        return None
+    similarity = align(model, truth)
+    if similarity is None:
+        return None
+    model.transform(similarity.to_sim3d())
+    return model
+
+
+def _draw(judge: CloudJudge, name: str, points: np.ndarray, scene: Eth3dScene, path: Path, title: str) -> None:
+    """Draw a cloud, unless there is a picture since its scores were computed."""
+    record = judge.record(name)
+    if path.is_file() and record.is_file() and path.stat().st_mtime >= record.stat().st_mtime:
+        return
+    images = list(scene.model.images.values())
+    cameras = np.array([image.projection_center() for image in images])
+    down = np.mean([image.cam_from_world().rotation.matrix()[1] for image in images], axis=0)
+    draw_cloud(path, points, judge.scans, cameras, -down, title)
+
+
+def _extractor(options: Options, name: str) -> Extractor:
+    overrides: dict[str, Any] = {"max_keypoints": options.max_keypoints, "resize_max": options.resize_max}
+    if options.weights is not None and name.startswith("samfeat"):
+        overrides["weights"] = options.weights
+    return get_extractor(name, **overrides)
+
+
+def _write(path: Path, text: str) -> None:
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
