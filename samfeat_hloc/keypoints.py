@@ -118,7 +118,7 @@ def refine(logits: Tensor, points: Tensor, refinement: str = "quadratic") -> Ten
         (N, 2) float32.
     """
     radius = 1 if refinement == "quadratic" else SOFT_RADIUS
-    windows = cut_windows(logits[None], torch.zeros(len(points), dtype=torch.int64), points.long(), radius)
+    windows = cut_windows(logits[None], torch.zeros(len(points), dtype=torch.int64, device=logits.device), points.long(), radius)
     return points + (vertex_offset(windows) if refinement == "quadratic" else soft_offset(windows))
 
 
@@ -137,7 +137,7 @@ def cut_windows(maps: Tensor, images: Tensor, pixels: Tensor, radius: int) -> Te
     around = torch.arange(-radius, radius + 1, device=maps.device)
     x = (pixels[:, 0, None] + around).clamp(0, maps.shape[2] - 1)
     y = (pixels[:, 1, None] + around).clamp(0, maps.shape[1] - 1)
-    return maps[images.to(maps.device)[:, None, None], y[:, :, None], x[:, None, :]]
+    return maps[images[:, None, None], y[:, :, None], x[:, None, :]]
 
 
 def soft_offset(windows: Tensor) -> Tensor:

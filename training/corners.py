@@ -16,7 +16,8 @@ from kornia.filters import gaussian_blur2d
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
-from samfeat_hloc.keypoints import vertex_offset
+from samfeat_hloc.keypoints import cut_windows, vertex_offset
+from training.homography import invert
 
 RADIUS = 3
 """Non-maximum suppression radius in pixels."""
@@ -58,17 +59,16 @@ def find_corners(images: Tensor, valid: Tensor) -> Corners:
     peak = inner == F.max_pool2d(inner, 2 * RADIUS + 1, stride=1, padding=RADIUS)
     inner = torch.where(peak & (inner > 1.0), inner, torch.zeros_like(inner))
     count = max(1, int(inner[0].numel() * DENSITY))
-    threshold = inner.flatten(1).topk(count, dim=1).values[:, -1]
-    mask = (inner >= threshold[:, None, None, None]) & (inner > 0)
+    best, place = inner.flatten(1).topk(count, dim=1)  # always as many: a GPU is not waited for to count them
+    mask = torch.zeros_like(inner, dtype=torch.bool).flatten(1).scatter(1, place, best > 0).reshape(inner.shape)
 
-    batch, _, rows, columns = torch.nonzero(mask, as_tuple=True)
-    around = torch.arange(-1, 2, device=images.device)
-    windows = response[
-        batch[:, None, None], 0, (rows[:, None] + around)[:, :, None], (columns[:, None] + around)[:, None, :]
-    ]
-    positions = pixel_map(images)
-    positions[batch, :, rows, columns] += vertex_offset(windows)
-    return Corners(mask, positions)
+    width = inner.shape[3]
+    pixels = torch.stack([place % width, place // width], dim=-1).flatten(0, 1)
+    which = torch.arange(len(images), device=images.device).repeat_interleave(count)
+    offsets = vertex_offset(cut_windows(response[:, 0], which, pixels, 1)) * (best > 0).flatten()[:, None]
+    moved = offsets.reshape(len(images), count, 2).transpose(1, 2)
+    positions = pixel_map(images).flatten(2).scatter_add(2, place[:, None].expand(-1, 2, -1), moved)
+    return Corners(mask, positions.reshape(len(images), 2, *inner.shape[2:]))
 
 
 def pixel_map(like: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def agree(corners: Corners, other: Corners, other_from_this: Tensor) -> Corners:
     around = spread(other)
     seen = look_up(torch.cat([around.mask.float(), around.positions], dim=1), there)
     close = (seen[..., 0] > 0) & ((seen[..., 1:] - there).norm(dim=-1) <= TOLERANCE)
-    back = transform_points(torch.linalg.inv(other_from_this), seen[..., 1:])
+    back = transform_points(invert(other_from_this), seen[..., 1:])
     mean = torch.where(close[..., None], (positions + back) / 2, positions)
     mask = corners.mask & close.reshape(corners.mask.shape)
     return Corners(mask, mean.transpose(1, 2).reshape(corners.positions.shape))

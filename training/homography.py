@@ -18,6 +18,11 @@ from torch import Tensor
 from training.config import HomographyConfig
 
 
+def invert(matrices: Tensor) -> Tensor:
+    """Inverse of (B, 3, 3), without waiting for a GPU to say whether there is one."""
+    return torch.linalg.inv_ex(matrices).inverse
+
+
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device) * (high - low) + low
 
@@ -77,7 +82,7 @@ def crop_around(
         matrix[:, :2, 2] = torch.minimum(corner.clamp(min=0), furthest)
         matrix[:, 2, 2] = 1
         turned = random_homographies(batch, size, replace(config, translation=0.0), generator)
-        places.append(matrix @ torch.linalg.inv(turned))
+        places.append(matrix @ invert(turned))
     return places
 
 

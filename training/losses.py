@@ -20,7 +20,9 @@ KEYPOINT_WEIGHT = 200.0
 """Lambda of eq. 1."""
 FAR = 10.0
 """Added by the release to a distance that must not be the smallest."""
-MAX_RELATIONS = 1 << 24
+MAX_KEYPOINTS = 1024
+"""Of an image, whose positions are looked at."""
+MAX_RELATIONS = 1 << 26
 """Entries of the relation matrix held at once: it has the fourth power of the image's side."""
 
 
@@ -61,12 +63,14 @@ def position_loss(logits: Tensor, keypoints: Tensor, seen: Tensor) -> Tensor:
         seen: (B, 1, H, W) bool, pixels that count.
     """
     peaks = (keypoints == F.max_pool2d(keypoints, 3, stride=1, padding=1)) & (keypoints > 0.5) & seen
-    images, _, rows, columns = peaks.nonzero(as_tuple=True)
-    pixels = torch.stack([columns, rows], dim=-1)
-    bells = cut_windows(keypoints[:, 0], images, pixels, 1)
-    truth = vertex_offset(bells.clamp(min=1e-6).log())
+    count, width = min(MAX_KEYPOINTS, keypoints[0].numel()), keypoints.shape[3]
+    height, place = (keypoints * peaks).flatten(1).topk(count, dim=1)
+    pixels = torch.stack([place % width, place // width], dim=-1).flatten(0, 1)
+    images = torch.arange(len(keypoints), device=logits.device).repeat_interleave(count)
+    truth = vertex_offset(cut_windows(keypoints[:, 0], images, pixels, 1).clamp(min=1e-6).log())
     found = soft_offset(cut_windows(logits[:, 0], images, pixels, SOFT_RADIUS))
-    return (found - truth).norm(dim=1).sum() / max(1, len(pixels))
+    real = (height > 0).flatten()
+    return ((found - truth).square().sum(dim=1).clamp(min=1e-12).sqrt() * real).sum() / real.sum().clamp(min=1)
 
 
 def attention_weights(attention: Tensor, valid: Tensor, temperature: float) -> Tensor:
@@ -122,8 +126,6 @@ def dual_softmax_loss(
         attention_temperature: T of eq. 6.
     """
     pairs, count = valid.shape
-    if not valid.any():
-        return descriptors.sum() * 0
     similarity = descriptors[0].flatten(0, 1) @ descriptors[1].flatten(0, 1).T / temperature
     near = not_search & ~torch.eye(count, dtype=torch.bool, device=valid.device)
     ignored = torch.block_diag(*near.unbind(0)) if pairs > 1 else near[0]

@@ -15,7 +15,7 @@ from training.bank import POINT_STEPS, Bank
 from training.batch import Batch, join, near
 from training.config import TrainingConfig
 from training.corners import Corners, find_corners, target_map
-from training.homography import crop_around, random_homographies, random_photo_from_crop, warp
+from training.homography import crop_around, invert, random_homographies, random_photo_from_crop, warp
 from training.photometric import Photometric
 from training.targets import confirmed, given, merge
 from training.teacher_maps import cell_centres, teach
@@ -60,6 +60,7 @@ class PairSampler:
         self._views = [(bank.view_source == source).nonzero().flatten() for source in sources]
         self._pairs = [(bank.pair_source == source).nonzero().flatten() for source in sources]
         present = [len(self._views[source]) > 0 for source in sources]
+        self._labelled = bool(bank.has_keypoints.any())
         self._weights = torch.tensor(weights, dtype=torch.float64) * torch.tensor(present)
 
     def draw(self) -> Batch:
@@ -95,7 +96,7 @@ class PairSampler:
         second_from_first = random_homographies(len(views), size, config.homography, self.generator)
         still = self._rand(len(views), 1, 1) < config.homography.identity
         second_from_first = torch.where(still, torch.eye(3, device=views.device), second_from_first)
-        first_from_second = torch.linalg.inv(second_from_first)
+        first_from_second = invert(second_from_first)
         place = random_photo_from_crop(self.bank.sizes[views], size, config.homography, self.generator)
         crops = self._crop(views.expand(2, -1), torch.stack([place, place @ first_from_second]))
         found = [find_corners(image, shows) for image, shows in zip(crops.images, crops.shows, strict=True)]
@@ -130,7 +131,7 @@ class PairSampler:
         corners, seen = self._targets(crops, [one[0] for one in adapted], torch.stack([one[1] for one in adapted]))
         positions = torch.stack(
             [
-                transform_points(torch.linalg.inv(place), matches[..., 2 * side : 2 * side + 2])
+                transform_points(invert(place), matches[..., 2 * side : 2 * side + 2])
                 for side, place in enumerate(crops.photo_from_crop)
             ]
         )
@@ -152,7 +153,7 @@ class PairSampler:
         """Corners of one crop that are found again under a homography of its own photograph."""
         size = self.config.size
         other_from_this = random_homographies(crops.views.shape[1], size, self.config.homography, self.generator)
-        place = crops.photo_from_crop[side] @ torch.linalg.inv(other_from_this)
+        place = crops.photo_from_crop[side] @ invert(other_from_this)
         again = self._crop(crops.views[side].expand(2, -1), place.expand(2, -1, -1, -1))
         mine = find_corners(crops.images[side], crops.shows[side])
         theirs = find_corners(again.images[0], again.shows[0])
@@ -160,7 +161,7 @@ class PairSampler:
 
     def _targets(self, crops: _Crops, found: list[Corners], seen: Tensor) -> tuple[list[Corners], Tensor]:
         """Given keypoints where a view has them, else those found."""
-        if not self.bank.has_keypoints.any():
+        if not self._labelled:
             return found, seen
         size, targets = self.config.size, []
         has = self.bank.has_keypoints[crops.views]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
 from training.corners import Corners, agree, look_up, pixel_map
+from training.homography import invert
 
 
 def confirmed(
@@ -30,15 +32,17 @@ def given(keypoints: Tensor, photo_from_crop: Tensor, size: int) -> Corners:
     """Given keypoints (B, K, 2) of photographs, NaN where there is none, in their crops of ``size`` pixels."""
     batch, device = len(keypoints), keypoints.device
     positions = pixel_map(torch.zeros(batch, 1, size, size, device=device)).flatten(2)
-    mask = torch.zeros(batch, size * size, dtype=torch.bool, device=device)
-    if keypoints.shape[1]:
-        there = transform_points(torch.linalg.inv(photo_from_crop), keypoints)
-        pixel = there.round()
-        inside = ((pixel >= 1) & (pixel <= size - 2)).all(dim=-1)  # false for NaN
-        row, column = inside.nonzero(as_tuple=True)
-        place = (pixel[row, column, 1] * size + pixel[row, column, 0]).long()
-        mask[row, place] = True
-        positions[row, :, place] = there[row, column]
+    mask = torch.zeros(batch, size * size + 1, dtype=torch.bool, device=device)
+    if not keypoints.shape[1]:
+        empty = torch.zeros(batch, 1, size, size, dtype=torch.bool, device=device)
+        return Corners(empty, positions.reshape(batch, 2, size, size))
+    there = transform_points(invert(photo_from_crop), keypoints)
+    pixel = there.round()
+    inside = ((pixel >= 1) & (pixel <= size - 2)).all(dim=-1)  # false for NaN
+    flat = pixel.nan_to_num().clamp(0, size - 1).long()
+    place = torch.where(inside, flat[..., 1] * size + flat[..., 0], size * size)  # the others go beyond the end
+    mask = mask.scatter(1, place, inside)[:, :-1]
+    positions = F.pad(positions, (0, 1)).scatter(2, place[:, None].expand(-1, 2, -1), there.transpose(1, 2))[..., :-1]
     return Corners(mask.reshape(batch, 1, size, size), positions.reshape(batch, 2, size, size))
 
 
