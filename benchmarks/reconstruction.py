@@ -3,9 +3,10 @@
     python -m benchmarks.reconstruction sacre_coeur fountain herz_jesus --data ../shared/data
 
 Runs `pipelines.photos` with SAMFeat and SIFT and with COLMAP's incremental and global mapper, all in one go, and writes
-benchmarks/results/reconstruction-SET.json with the commands. Strecha's scenes are mapped twice: with intrinsics unknown
-(the photographs have no EXIF and one size, so that they share a camera, whose focal length starts from COLMAP's guess)
-and with the known ones, which stay fixed. Positions are compared after the similarity transform that fits the true ones
+benchmarks/results/reconstruction-SET.json with the commands. Strecha's scenes are mapped with intrinsics unknown (the
+photographs have no EXIF and one size, so that they share a camera, whose focal length starts from COLMAP's guess) and
+with the known ones, which stay fixed. SAMFeat is matched by mutual neighbours, the pipeline's default, and once more
+with the ratio test that SIFT has. Positions are compared after the similarity transform that fits the true ones
 best (least squares over all registered cameras).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -32,25 +34,49 @@ STATISTICS = ("images", "points", "mean_track_length", "mean_reprojection_error_
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One way to run a set.
+
+    Attributes:
+        name: of the variant.
+        arguments: further ones of pipelines.photos; {truth} is the file of true cameras.
+        features: kinds it is run with; None: all that were asked for.
+        same_matches: the matches are those of the first variant.
+    """
+
+    name: str = "unknown"
+    arguments: tuple[str, ...] = ()
+    features: tuple[str, ...] | None = None
+    same_matches: bool = True
+
+
+@dataclass(frozen=True)
 class PhotoSet:
     """One set of photographs.
 
     Attributes:
         photographs: their folder below the data.
         truth: file of true cameras below the data: Strecha's cameras.json, or a COLMAP model's folder.
-        variants: name -> further arguments of pipelines.photos; {truth} is the file of true cameras.
+        variants: how it is run.
         note: what a reader of the figures must know.
     """
 
     photographs: str
     truth: str = ""
-    variants: tuple[tuple[str, tuple[str, ...]], ...] = (("unknown", ()),)
+    variants: tuple[Variant, ...] = (Variant(),)
     note: str = ""
 
 
-KNOWN = (("unknown", ()), ("known", ("--cameras", "{truth}")))
+RATIO = ("--matcher", "nn-ratio")  # SIFT has the ratio test in every variant
+KNOWN = (
+    Variant(),
+    Variant("known", ("--cameras", "{truth}")),
+    Variant("known, ratio test", ("--cameras", "{truth}", *RATIO), ("samfeat",), same_matches=False),
+)
 SETS = {
-    "sacre_coeur": PhotoSet("sacre_coeur"),
+    "sacre_coeur": PhotoSet(
+        "sacre_coeur", variants=(Variant(), Variant("unknown, ratio test", RATIO, ("samfeat",), same_matches=False))
+    ),
     "fountain": PhotoSet("strecha/fountain-P11/images", "strecha/fountain-P11/cameras.json", KNOWN),
     "herz_jesus": PhotoSet("strecha/Herz-Jesus-P8/images", "strecha/Herz-Jesus-P8/cameras.json", KNOWN),
     "south_building": PhotoSet(
@@ -104,17 +130,20 @@ def measure(
     chosen = SETS[name]
     rows, commands = [], []
     first: Path | None = None
-    for variant, arguments in chosen.variants:
-        out = outputs / name / variant
+    for variant in chosen.variants:
+        out = outputs / name / re.sub(r"\W+", "-", variant.name)
+        kinds = [kind for kind in features if variant.features is None or kind in variant.features]
+        if not kinds:
+            continue
         if first is not None:
-            _share_features(first, out, features)
+            _share_features(first, out, kinds, variant.same_matches)
         first = first or out
-        words = [str(data / chosen.photographs), "--outputs", str(out), "--features", *features, "--mapper", *mappers]
-        words += [word.format(truth=data / chosen.truth) for word in arguments] + list(extra)
+        words = [str(data / chosen.photographs), "--outputs", str(out), "--features", *kinds, "--mapper", *mappers]
+        words += [word.format(truth=data / chosen.truth) for word in variant.arguments] + list(extra)
         commands.append(shlex.join(["python", "-m", "pipelines.photos", *words]))
         report = run(parse(words))
         for found in report["runs"]:
-            row = {"intrinsics": variant, **{key: found[key] for key in ("features", "matcher", "mapper")}}
+            row = {"intrinsics": variant.name, **{key: found[key] for key in ("features", "matcher", "mapper")}}
             row |= {key: found["statistics"].get(key) for key in STATISTICS}
             row |= {"models": [model["images"] for model in found["models"]], "stages": found["stages"]}
             if chosen.truth and found["models"]:
@@ -143,10 +172,10 @@ def _accuracy(model: pycolmap.Reconstruction, truth: Mapping[str, FloatArray]) -
     }
 
 
-def _share_features(source: Path, target: Path, features: Sequence[str]) -> None:
+def _share_features(source: Path, target: Path, kinds: Sequence[str], with_matches: bool) -> None:
     """Features and matches do not depend on the cameras: a second variant takes the first one's."""
-    for kind in features:
-        for name in ("features.h5", "matches.h5", "pairs.txt"):
+    for kind in kinds:
+        for name in ("features.h5", "matches.h5") if with_matches else ("features.h5",):
             if (source / kind / name).is_file() and not (target / kind / name).exists():
                 with replace_file(target / kind / name) as temporary:
                     shutil.copyfile(source / kind / name, temporary)

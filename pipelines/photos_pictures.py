@@ -26,12 +26,14 @@ def draw(root: Path, model_folder: Path, out: Path, count: int) -> list[str]:
     write_image(folder / "map.png", model_picture(model))
     written = [folder / "map.png"]
     images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
-    chosen = images[:: max(1, len(images) // max(count, 1))][:count]
-    for number, image in enumerate(chosen, 1):
-        picture = pair_picture(root, model, image)
-        if picture is not None:
-            written.append(folder / f"pair-{number}.png")
-            write_image(written[-1], picture)
+    drawn: set[frozenset[str]] = set()
+    for image in images[:: max(1, len(images) // max(count, 1))]:
+        other = nearest_partner(model, image)
+        if other is None or frozenset((image.name, other.name)) in drawn or len(drawn) == count:
+            continue
+        drawn.add(frozenset((image.name, other.name)))
+        written.append(folder / f"pair-{len(drawn)}.png")
+        write_image(written[-1], pair_picture(root, image, other))
     return [str(path.relative_to(out)) for path in written]
 
 
@@ -45,15 +47,17 @@ def model_picture(model: pycolmap.Reconstruction) -> Image:
     return draw_map(points, centres, {"photographs": views}, np.zeros((0, 3)), -rotations[:, 1].mean(axis=0))
 
 
-def pair_picture(root: Path, model: pycolmap.Reconstruction, image: pycolmap.Image) -> Image | None:
-    """A photograph beside the one that shares most points with it; None when none does."""
+def nearest_partner(model: pycolmap.Reconstruction, image: pycolmap.Image) -> pycolmap.Image | None:
+    """The photograph that shares most points with another one; None when none does."""
     partners: Counter[int] = Counter()
     for point in image.get_observation_points2D():
         partners.update({element.image_id for element in model.points3D[point.point3D_id].track.elements})
     del partners[image.image_id]
-    if not partners:
-        return None
-    other = model.images[partners.most_common(1)[0][0]]
+    return model.images[partners.most_common(1)[0][0]] if partners else None
+
+
+def pair_picture(root: Path, image: pycolmap.Image, other: pycolmap.Image) -> Image:
+    """Two photographs side by side, upright, with the points they share."""
     theirs = {point.point3D_id: point.xy for point in other.get_observation_points2D()}
     mine = {point.point3D_id: point.xy for point in image.get_observation_points2D()}
     shared = [key for key in mine if key in theirs]

@@ -19,6 +19,8 @@ from pipelines.photos_options import Options
 from pipelines.photos_scan import Scan
 from samfeat_hloc._pycolmap import pycolmap
 from samfeat_hloc.atomic import replace_file
+from samfeat_hloc.errors import InputError
+from samfeat_hloc.images import read_image
 
 MAX_THUMBNAILS = 60
 """Photographs that failed and are shown; all are named."""
@@ -173,10 +175,11 @@ def _embedded(path: Path) -> str:
 
 def _thumbnail(path: Path) -> str:
     """A small picture of a photograph; nothing for one that cannot be read."""
-    picture = cv2.imread(str(path))
-    if picture is None:
+    try:
+        picture = read_image(path)[0]
+    except InputError:
         return ""
     scale = 96 / picture.shape[0]
     small = cv2.resize(picture, (max(1, min(480, round(picture.shape[1] * scale))), 96), interpolation=cv2.INTER_AREA)
-    encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    encoded = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
     return f"<img class=small alt='' src='data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}'>"
