@@ -111,6 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
         values["output"] = options.output
     config = with_changes(from_dict(TrainingConfig, values), options.set)
     team = join_team()
+    if not team.leads:
+        logging.getLogger().setLevel(logging.WARNING)
     try:
         trainer = Trainer(config, training_runtime(options.device, options.precision), team)
         if options.resume:
