@@ -41,6 +41,8 @@ DENSE_SCALE = 2.0
 SEEN_BY = 2
 SAME_DEPTH = 0.01
 """Relative difference of depth up to which a photograph sees a scan's point."""
+NEAR_M = 0.1
+"""Nearer than this, a camera sees nothing."""
 DENSE = "dense-from-depth.ply"
 DONE = "scene.json"
 
@@ -150,7 +152,7 @@ def _write_scans(
         rotation = shot.cam_from_world.rotation
         points = _surface(town, scanner, Pose(rotation, -rotation @ centre), SCANNER_RANGE_M)
         points = _thinned(points, SCAN_VOXEL_M)
-        write_ply(path, (points[_seen(points, shots, depths) >= SEEN_BY] - centre).astype(np.float32))
+        write_ply(path, (points[_seen(points, shots, depths)] - centre).astype(np.float32))
     write_alignment(folder / ALIGNMENT, transforms)
 
 
@@ -187,11 +189,14 @@ def _thinned(points: np.ndarray, voxel_m: float) -> np.ndarray:
 
 
 def _seen(points: np.ndarray, shots: Sequence[Shot], depths: Sequence[np.ndarray]) -> np.ndarray:
-    """(N,) number of photographs that see each point."""
+    """(N,) whether at least `SEEN_BY` photographs see each point."""
     count = np.zeros(len(points), np.int64)
     for shot, depth in zip(shots, depths, strict=True):
-        xy, z = shot.cam_from_world.project(shot.camera, points)
-        inside = (z > 0.1) & (xy >= 0).all(axis=1) & (xy < (shot.camera.width, shot.camera.height)).all(axis=1)
+        pose, camera = shot.cam_from_world, shot.camera
+        open_ones = np.flatnonzero(count < SEEN_BY)
+        open_ones = open_ones[points[open_ones] @ pose.rotation[2] + pose.translation[2] > NEAR_M]
+        xy, z = pose.project(camera, points[open_ones])
+        inside = ((xy >= 0) & (xy < (camera.width, camera.height))).all(axis=1)
         column, row = np.floor(xy[inside]).astype(int).T
-        count[np.flatnonzero(inside)[np.abs(depth[row, column] - z[inside]) <= SAME_DEPTH * z[inside]]] += 1
-    return count
+        count[open_ones[inside][np.abs(depth[row, column] - z[inside]) <= SAME_DEPTH * z[inside]]] += 1
+    return count >= SEEN_BY

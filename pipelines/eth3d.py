@@ -47,6 +47,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     )  # fmt: skip
     parser.add_argument("--no-clouds", dest="clouds", action="store_false", help="poses alone; no scans are needed")
     parser.add_argument("--cloud", type=Path, help="PLY file in the scans' world to compare with the scans, too")
+    parser.add_argument(
+        "--mvs", action="store_true", help="a dense cloud by multi-view stereo, too; needs pycolmap with CUDA"
+    )
     parser.add_argument("--seed", type=int, default=defaults.seed, help="of the embedded town (%(default)s)")
     parser.add_argument("--views", type=int, default=defaults.views, help="photographs of the town (%(default)s)")
     parser.add_argument("--detail", type=float, default=defaults.detail, help="of the town's textures (%(default)s)")

@@ -38,6 +38,11 @@ class Files:
         """matches.h5."""
         return self.folder / "matches.h5"
 
+    @property
+    def dense(self) -> Path:
+        """Workspace of multi-view stereo."""
+        return self.folder / "dense"
+
     def model(self, stage: str) -> Path:
         """COLMAP model of "triangulation" or "reconstruction"."""
         return self.folder / stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from datasets.eth3d import ALIGNMENT, SCANS, Eth3dScene
 from pipelines import eth3d_clouds
+from pipelines.dense import NO_CUDA
 from pipelines.eth3d import parse
 from pipelines.eth3d_poses import THRESHOLDS, align, auc_at, recall_at, score_poses
 from pipelines.eth3d_run import Options, run
@@ -109,6 +111,27 @@ def test_a_changed_cloud_is_judged_anew(scene: Path, outputs: Path, tmp_path: Pa
     write_ply(tmp_path / "a.ply", np.zeros((0, 3)))
     with pytest.raises(InputError, match=r"a\.ply is empty"):
         judge.file("a", tmp_path / "a.ply")
+
+
+def test_a_cloud_of_multi_view_stereo_is_judged_where_there_is_cuda(
+    scene: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = Options(dataset=scene, outputs=outputs, max_keypoints=KEYPOINTS, mvs=True)
+    asked = []
+
+    def stereo(model: Path, image_dir: Path, workspace: Path, size: int) -> Path:
+        asked.append((model.name, image_dir, workspace.name, size))
+        return outputs.parent / "mvs.ply"
+
+    with caplog.at_level(logging.WARNING):
+        clouds = run(options)["scenes"]["corner"]["clouds"]
+    if not pycolmap.has_cuda:
+        assert "samfeat MVS" not in clouds
+        assert NO_CUDA in [record.getMessage() for record in caplog.records]
+    monkeypatch.setattr("pipelines.eth3d_run.dense_cloud", stereo)
+    scores = run(options)["scenes"]["corner"]["clouds"]["samfeat MVS"]
+    assert asked == [("triangulation", scene / "images", "dense", 3200)]
+    assert max(scores["f1"][:2]) < 0.05 and min(scores["f1"][2:]) > 0.99
 
 
 def test_photographs_that_share_nothing_end_with_one_line(tmp_path: Path) -> None:
