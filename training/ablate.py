@@ -69,22 +69,31 @@ def train_row(
 
 
 def ablate(
-    table: str, config: TrainingConfig, output: Path, runtime: Runtime, seeds: Sequence[int]
+    table: str,
+    config: TrainingConfig,
+    output: Path,
+    runtime: Runtime,
+    seeds: Sequence[int],
+    only: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train every row of a table with every seed.
+    """Train every row of a table with every seed; ``only`` names some of the rows by their number, from 0.
 
     Returns:
         one entry a row: ``row``, ``paper``, and the list ``runs`` over seeds.
 
     Raises:
-        ConfigError: no validation folder, or no source.
+        ConfigError: no validation folder, no source, or a row that is not there.
     """
     if not config.validation:
         raise ConfigError("no --validation; give folders of homography sequences in HPatches layout to measure on")
     if not config.sources:
         raise ConfigError("no --source; give photographs with a teacher: kind=photos,path=DIR,teacher=segmentation")
-    rows = []
-    for index, row in enumerate(rows_of(table, config)):
+    named, rows = rows_of(table, config), list[dict[str, Any]]()
+    if only is not None and not set(only) <= set(range(len(named))):
+        raise ConfigError(f"table {table} has rows 0 to {len(named) - 1}; --rows names {max(only, key=abs)}")
+    for index, row in enumerate(named):
+        if only is not None and index not in only:
+            continue
         sources = [_taught(source, row.teachers) for source in config.sources]
         path = pack_once(sources, output, PackOptions(channels=256))  # all channels, for direct feature distillation
         shared = replace(config, sources=(SourceConfig("pack", str(path)),), validation=())
@@ -142,6 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, required=True, help="of every row")
     parser.add_argument("--config", default="photos", help="what the rows change: a preset or a JSON file")
     parser.add_argument("--source", action="append", default=[], metavar="KEY=VALUE,...", help="as for training.train")
+    parser.add_argument("--rows", type=int, nargs="+", help="numbers of the rows to train, from 0; default: all")
     parser.add_argument("--validation", nargs="+", default=[], help="folders in HPatches layout")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--output", type=Path, default=Path("outputs/ablate"))
@@ -161,7 +171,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.validation:
         config = replace(config, validation=tuple(options.validation))
     runtime = training_runtime(options.device, options.precision)
-    rows = ablate(options.table, config, options.output, runtime, options.seeds)
+    rows = ablate(options.table, config, options.output, runtime, options.seeds, options.rows)
     print(format_table(options.table, rows, config.steps))
     if options.json:
         report = {"table": options.table, "steps": config.steps, "machine": platform.processor(), "rows": rows}

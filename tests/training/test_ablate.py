@@ -102,3 +102,11 @@ def test_command_line_writes_json(config: TrainingConfig, tmp_path: Path, capsys
     report = json.loads((tmp_path / "v.json").read_text())
     assert report["rows"][1]["paper"] == 78.6
     assert 0 <= report["rows"][1]["runs"][0]["mma@3"] <= 1
+
+
+def test_some_rows_can_be_trained_alone(config: TrainingConfig, tmp_path: Path) -> None:
+    runtime = choose_runtime("cpu", "float32")
+    rows = ablate("V", config, tmp_path / "out", runtime, [0], only=[1])
+    assert [row["row"] for row in rows] == ["ASRD"]
+    with pytest.raises(ConfigError, match="rows 0 to 1"):
+        ablate("V", config, tmp_path / "out", runtime, [0], only=[2])
