@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reconstruction import position_errors, table, true_centres
+from benchmarks.reconstruction import SETS, position_errors, table, true_centres
+from pipelines.photos import parse
 from samfeat_hloc._pycolmap import pycolmap
 from samfeat_hloc.errors import InputError
 from tests.world import CAMERA, look_at
@@ -66,3 +67,11 @@ def test_a_run_without_a_model_has_its_row() -> None:
     row = {"intrinsics": "unknown", "features": "sift", "mapper": "global", "images": None, "points": None}
     row |= {"mean_track_length": None, "mean_reprojection_error_px": None, "stages": {}}
     assert "0 of 10" in table({"photographs": 10, "rows": [row]})
+
+
+def test_every_variant_is_a_command_of_the_pipeline() -> None:
+    for chosen in SETS.values():
+        for variant in chosen.variants:
+            options = parse(["photos", *(word.format(truth="cameras.json") for word in variant.arguments)])
+            assert (options.cameras is not None) == variant.name.startswith("known")
+            assert variant.same_matches == (options.matcher == "auto")
