@@ -4,6 +4,10 @@
     python -m pipelines.photos DIR --features samfeat sift --mapper incremental global   # side by side
     python -m pipelines.photos DIR --cameras cameras.txt                 # with known intrinsics
 
+With known focal lengths (EXIF or --cameras) the global mapper is as good as the incremental one and scales better;
+without, take the incremental one. --matcher nn-ratio keeps fewer and cleaner matches than SAMFeat's mutual neighbours:
+cameras are more accurate where photographs overlap well, and fewer are connected where they do not.
+
 The largest model goes to OUT/FEATURES/MAPPER, all models to OUT/FEATURES/MAPPER/models, the report to OUT/report.html
 and OUT/report.json. Interrupt it at any moment and run the same command again: finished work is kept.
 """

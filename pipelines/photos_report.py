@@ -108,7 +108,7 @@ def html_page(report: Mapping[str, Any], root: Path, out: Path) -> str:
         f"{cameras['given']} given, {cameras['guess']} guessed; {cameras['fixed']} kept fixed.</p>",
         f"<p><code>{escape(report['command'])}</code></p>",
         _table(HEADS, [_cells(run) for run in report["runs"]], numbers_from=2),
-        *(_run_section(run, root, out) for run in report["runs"]),
+        *(_run_section(run, root, out, cameras["guess"]) for run in report["runs"]),
         "<h2>Before</h2>",
         _stages(report["stages"]),
         f"<p>samfeat_hloc {report['versions']['samfeat_hloc']}, pycolmap {report['versions']['pycolmap']}</p></html>\n",
@@ -116,12 +116,17 @@ def html_page(report: Mapping[str, Any], root: Path, out: Path) -> str:
     return "\n".join(parts)
 
 
-def _run_section(run: Mapping[str, Any], root: Path, out: Path) -> str:
+def _run_section(run: Mapping[str, Any], root: Path, out: Path, guessed: int) -> str:
     failed = run["not_registered"]
     parts = [f"<h2>{escape(run['features'])}, {escape(run['mapper'])} mapper</h2>"]
     if run["error"]:
         parts.append(f"<p class=bad>{escape(run['error'])}</p>")
     parts.append(f"<p>Pairs: {escape(run['pair_choice'])}; matched by {escape(run['matcher'])}.</p>")
+    if run["mapper"] == "global" and guessed:
+        parts.append(
+            f"<p class=bad>{guessed} cameras have no known focal length. The global mapper needs one and took it from "
+            "the pairs: compare with the incremental mapper before you trust this model.</p>"
+        )
     if len(run["models"]) > 1:
         rows = [[model["folder"], str(model["images"]), str(model["points"])] for model in run["models"]]
         parts.append(_table(("model", "photographs", "points"), rows, numbers_from=1))

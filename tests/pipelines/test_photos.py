@@ -130,6 +130,7 @@ def test_the_page_holds_everything_itself(finished: tuple[Path, dict]) -> None:
     assert len(page.sources) >= 6
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
     assert "stranger.png" in page.text and "a copy of IMG_6.jpg" in page.text and "8 of 13" in page.text
+    assert "compare with the incremental mapper before you trust" in page.text
 
 
 def test_a_second_run_computes_nothing_again(finished: tuple[Path, dict], messy: Path) -> None:
