@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread, Timer
 
 from samfeat_hloc.errors import MissingDependencyError
 
@@ -49,6 +50,7 @@ def run_child(
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,  # see `end_with_parent`
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -73,6 +75,16 @@ def run_child(
         raise MissingDependencyError(f"Open3D did nothing for {timeout_s:.0f} s and was stopped; {DRIVERS}")
     if status != 0:
         raise MissingDependencyError(explain(status, said))
+
+
+def end_with_parent() -> None:
+    """Called in a child: end it when its parent has gone, however that was killed, and closed the child's stdin."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def explain(status: int, said: str) -> str:
@@ -100,8 +112,6 @@ class _Watchdog:
         self._start()
 
     def _start(self) -> None:
-        from threading import Timer
-
         self.timer = Timer(self.timeout_s, self._fire) if self.timeout_s is not None else None
         if self.timer is not None:
             self.timer.daemon = True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from samfeat_hloc.viewing.child import NO_OPEN3D
+from samfeat_hloc.viewing.child import NO_OPEN3D, end_with_parent
 from samfeat_hloc.viewing.framing import FIELD_OF_VIEW_DEG, frustum_depth
 from samfeat_hloc.viewing.scene import load_scene
 from samfeat_hloc.viewing.splat import point_size_px
@@ -27,6 +27,7 @@ def main(request_file: str, folder: str) -> None:
     except (ImportError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(NO_OPEN3D)
+    end_with_parent()
     request = json.loads(Path(request_file).read_text())
     scene = load_scene(Path(request["scene"]))
     width, height = request["size"]

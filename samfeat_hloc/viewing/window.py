@@ -1,0 +1,52 @@
+"""The interactive window: Open3D in a child process, and one line where it cannot open."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from samfeat_hloc.errors import InputError, MissingDependencyError
+from samfeat_hloc.viewing.child import run_child
+from samfeat_hloc.viewing.photographs import photographs_of
+from samfeat_hloc.viewing.scene import Scene, save_scene
+
+CHOSEN = "photograph "
+"""How the child's line about a click begins."""
+OTHERWISE = "or write a page for a browser: --html page.html"
+
+
+def open_window(scene: Scene, images: Path | str | None = None) -> None:
+    """Show a scene until its window is closed. Names of the photographs that are clicked go to stdout.
+
+    Args:
+        scene: what is to be seen.
+        images: folder of the photographs.
+
+    Raises:
+        InputError: none of the photographs is in `images`.
+        MissingDependencyError: no display, no Open3D, or Open3D does not work here; says what to install.
+    """
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise MissingDependencyError(
+            "a window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; work on a desktop, or with "
+            f"ssh -X, {OTHERWISE}"
+        )
+    names = (*scene.database.names, *scene.queries.names)
+    paths = photographs_of(images, names) if images is not None else {}
+    if any("\n" in name for name in names):
+        raise InputError("a photograph's name has a line break; rename the file")
+
+    def show(line: str) -> None:
+        if line.startswith(CHOSEN):
+            print(line.removeprefix(CHOSEN), flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="samfeat-view-") as folder:
+        save_scene(Path(folder) / "scene.npz", scene)
+        lines = [str(paths[name].resolve()) if name in paths else "" for name in names]
+        (Path(folder) / "photographs.txt").write_text("\n".join(lines), encoding="utf-8")
+        try:
+            run_child("samfeat_hloc.viewing.open3d_window", [folder], on_line=show)
+        except MissingDependencyError as error:
+            raise MissingDependencyError(f"{error}; {OTHERWISE}") from None
