@@ -116,6 +116,7 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
             Row("edges: L1", {"edges": "l1"}),
             Row("detector: every scale", {"detector": "every-scale"}),
             Row("descriptor: triplet", {"descriptor": "triplet", "safe_radius": 16.0}),
+            Row("groups: masked, weight 0.25", {"groups_weight": 0.25}),
         ],
     ),
     "teachers": (
