@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from samfeat_hloc.extractors.samfeat import SAMFeatExtractor
     from samfeat_hloc.formats.features import Features
     from samfeat_hloc.functional import extract, match
+    from samfeat_hloc.hloc_plugin import register_with_hloc
     from samfeat_hloc.localizer import Localizer, Pose
 
 _WHERE = {
@@ -23,9 +24,12 @@ _WHERE = {
     "SAMFeatExtractor": "samfeat_hloc.extractors.samfeat",
     "extract": "samfeat_hloc.functional",
     "match": "samfeat_hloc.functional",
+    "register_with_hloc": "samfeat_hloc.hloc_plugin",
 }
 
-__all__ = ["Features", "Localizer", "Pose", "SAMFeatExtractor", "__version__", "extract", "match"]
+__all__ = [
+    "Features", "Localizer", "Pose", "SAMFeatExtractor", "__version__", "extract", "match", "register_with_hloc",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
