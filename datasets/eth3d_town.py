@@ -2,9 +2,9 @@
 
 The photographs are the first ones of the database that `datasets.town.write_town` takes of the same seed, with one
 camera. A scanner stands above every third photographer and looks the same way with a field of view of 100 degrees; its
-exact returns are thinned to one a voxel of 1 cm, and of these the ones stay that two photographs see, as ETH3D's scans
-are cut to what the photographs show. `dense-from-depth.ply` is the cloud of the photographs' own depth maps: a perfect
-dense reconstruction, to try an evaluation with.
+exact returns are thinned to one a voxel of 1.5 cm, and of these the ones stay that two photographs see, as ETH3D's
+scans are cut to what the photographs show. `dense-from-depth.ply` is the cloud of the photographs' own depth maps: a
+perfect dense reconstruction, to try an evaluation with.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PLACED = 64
 SCANNER_EVERY = 3
 SCANNER_ABOVE_M = 0.7
 SCANNER_RANGE_M = 15.0
-SCAN_VOXEL_M = 0.01
+SCAN_VOXEL_M = 0.015
 DENSE_VOXEL_M = 0.01
 DENSE_SCALE = 2.0
 """Depth maps of the dense cloud have this many pixels a side for one of the photograph."""
@@ -52,7 +52,7 @@ def write_town_scene(
     seed: int = 0,
     views: int = 24,
     detail: float = 1.0,
-    scan_width: int = 4000,
+    scan_width: int = 3000,
     camera: Camera = CAMERA,
     town: Town | None = None,
 ) -> Path:

@@ -18,7 +18,7 @@ from samfeat_hloc.errors import InputError
 from samfeat_hloc.formats.ply import PointCloud, read_ply, write_ply
 
 logger = logging.getLogger(__name__)
-RULES = {"tolerances_m": list(TOLERANCES_M), "voxel_m": VOXEL_M, "cell_deg": CELL_DEG, "version": 1}
+RULES = {"tolerances_m": list(TOLERANCES_M), "voxel_m": VOXEL_M, "cell_deg": CELL_DEG, "version": 3}
 
 
 class CloudJudge:

@@ -16,11 +16,11 @@ share up to the threshold, divided by it.
 
 Clouds: accuracy is the share of reconstructed points within the tolerance of a scan, completeness the share of scan
 points within the tolerance of the reconstruction, each averaged over voxels of {100 * VOXEL_M:g} cm; F1 is their
-harmonic mean. A reconstructed point that is near no scan is wrong where a scanner saw past it (it lies before the
-nearest return of its cell of {CELL_DEG:g} degrees) and otherwise left out (unobserved). ETH3D's own program follows
-each laser beam as a thin cone instead, and calls a point accurate inside such a cone alone: its accuracy differs by
-points beside edges and between beams. Completeness is the same measure. A sparse cloud is not meant to be complete:
-its accuracy alone is shown.
+harmonic mean. A reconstructed point that is near no scan is wrong where a scanner saw past it (it lies farther than
+the tolerance before the nearest return of its cell of {CELL_DEG:g} degrees and the eight around) and otherwise left
+out (unobserved). ETH3D's own program follows each laser beam as a thin cone instead, and calls a point accurate inside
+such a cone alone: its accuracy differs by points beside edges and between beams. Completeness is the same measure. A
+sparse cloud is not meant to be complete: its accuracy alone is shown.
 """
 SPARSE_STAGES = ("triangulation", "reconstruction")
 

@@ -51,7 +51,7 @@ class Options:
     seed: int = 0
     views: int = 24
     detail: float = 1.0
-    scan_width: int = 4000
+    scan_width: int = 3000
 
     def __post_init__(self) -> None:
         if self.max_keypoints < 1:

@@ -10,9 +10,10 @@ The measure is that of the ETH3D multi-view benchmark (Schoeps et al., CVPR 2017
 
 What the scans can judge is where this differs from the official program, which follows each laser beam as a thin cone
 and calls a point accurate only inside the cone of the scan point it is near. Here a point near any scan point is
-accurate; one that is not is inaccurate where a scanner saw past it, that is, where it lies in front of the nearest scan
-point of its cell of 0.1 degrees seen from the scanner, and otherwise unobserved, and left out. So a point just beside
-the edge of what was scanned counts as accurate here and as unobserved there, and a cell is wider than a beam.
+accurate; one that is not is inaccurate where a scanner saw past it by more than the tolerance, that is, where it lies
+that far before the nearest scan point of its cell of 0.1 degrees seen from the scanner and of the eight cells around,
+and otherwise unobserved, and left out. So a point just beside the edge of what was scanned counts as accurate here and
+as unobserved there, and cells are wider than a beam. Points behind the surface are unobserved in both.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ GRID_SHIFTS = (0.0, 0.5)
 CELL_DEG = 0.1
 BLOCK = 2**20
 
-BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -123,29 +124,32 @@ def evaluate_cloud(
     limit = tolerances[-1]
 
     to_cloud = nearest_distances(surface, points, limit, desc="completeness")
-    completeness = _over_voxels(surface, to_cloud, np.ones(len(surface), bool), tolerances, voxel_m)
+    completeness = _over_voxels(surface, to_cloud, np.full(len(surface), np.inf, np.float32), tolerances, voxel_m)
     count = len(surface)
     to_scan = nearest_distances(points, surface, limit, desc="accuracy")
     del surface, to_cloud
-    seen_past = np.zeros(len(points), bool)
+    past = np.full(len(points), -np.inf, np.float32)
     for scan in scans:
-        seen_past |= in_free_space(points, scan)
-    accuracy = _over_voxels(points, to_scan, seen_past, tolerances, voxel_m)
+        np.maximum(past, seen_past_m(points, scan), out=past)
+    accuracy = _over_voxels(points, to_scan, past, tolerances, voxel_m)
     near = to_scan[np.isfinite(to_scan)]
     return CloudScores(
         tolerances,
         accuracy,
         completeness,
         tuple(_f1(a, c) for a, c in zip(accuracy, completeness, strict=True)),
-        tuple(float(((to_scan > tolerance) & ~seen_past).mean()) for tolerance in tolerances),
+        tuple(float(((to_scan > tolerance) & (past <= tolerance)).mean()) for tolerance in tolerances),
         len(points),
         count,
         float(np.median(near)) if len(near) else float("nan"),
     )
 
 
-def in_free_space(points: Points, scan: Scan, cell_deg: float = CELL_DEG) -> BoolArray:
-    """(N,) whether the scanner saw past each point: it is nearer than the nearest scan point of its angular cell.
+def seen_past_m(points: Points, scan: Scan, cell_deg: float = CELL_DEG) -> Float32Array:
+    """(N,) how far the scanner saw past each point: to the nearest scan point around its ray, in metres.
+
+    Around: in its angular cell and the eight next to it, so that a slanted surface is not seen past between returns.
+    Negative behind that scan point, -inf where nothing came back.
 
     Args:
         points: (N, 3) in the world.
@@ -157,13 +161,22 @@ def in_free_space(points: Points, scan: Scan, cell_deg: float = CELL_DEG) -> Boo
     for start in range(0, len(scan.points), BLOCK):
         cell, radius = _cells(scan.points[start : start + BLOCK], rows, columns)
         np.minimum.at(nearest, cell, radius)
-    nearest[np.isinf(nearest)] = -1.0  # nothing came back from there: nothing is known
+    nearest = _least_around(nearest.reshape(rows, columns)).ravel()
+    nearest[np.isinf(nearest)] = -np.inf  # nothing is known there
     scan_from_world: npt.NDArray[np.float64] = np.linalg.inv(scan.world_from_scan).astype(np.float64)
-    found = np.zeros(len(points), bool)
+    found = np.empty(len(points), np.float32)
     for start in range(0, len(points), BLOCK):
         cell, radius = _cells(_transform(scan_from_world, points[start : start + BLOCK]), rows, columns)
-        found[start : start + BLOCK] = radius < nearest[cell]
+        found[start : start + BLOCK] = nearest[cell] - radius
     return found
+
+
+def _least_around(grid: Float32Array) -> Float32Array:
+    """(R, C) smallest value of each cell and the eight around it; columns go round, rows end."""
+    grid = np.minimum(grid, np.minimum(np.roll(grid, 1, axis=1), np.roll(grid, -1, axis=1)))
+    padded = np.pad(grid, ((1, 1), (0, 0)), constant_values=np.inf)
+    least: Float32Array = np.minimum(grid, np.minimum(padded[:-2], padded[2:]))
+    return least
 
 
 def _cells(local: Points, rows: int, columns: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -178,12 +191,12 @@ def _cells(local: Points, rows: int, columns: int) -> tuple[npt.NDArray[np.int64
 
 def _over_voxels(
     points: Points,
-    distances: npt.NDArray[np.float32],
-    counts_when_far: BoolArray,
+    distances: Float32Array,
+    past: Float32Array,
     tolerances: Sequence[float],
     voxel_m: float,
 ) -> tuple[float, ...]:
-    """Mean over voxels of the share of points within each tolerance; a far point counts where the mask says so."""
+    """Mean over voxels of the share of points within each tolerance; a far point counts where it was seen past."""
     sums, voxels = np.zeros(len(tolerances)), np.zeros(len(tolerances))
     for shift in GRID_SHIFTS:
         number = np.unique(voxel_keys(points, voxel_m, shift), return_inverse=True)[1].reshape(-1)
@@ -191,7 +204,7 @@ def _over_voxels(
         for index, tolerance in enumerate(tolerances):
             within = distances <= tolerance
             good = np.bincount(number[within], minlength=size)
-            judged = np.bincount(number[within | counts_when_far], minlength=size)
+            judged = np.bincount(number[within | (past > tolerance)], minlength=size)
             known = judged > 0
             sums[index] += (good[known] / judged[known]).sum()
             voxels[index] += known.sum()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samfeat_hloc import nearest
-from samfeat_hloc.cloud_evaluation import Scan, evaluate_cloud, in_free_space
+from samfeat_hloc.cloud_evaluation import Scan, evaluate_cloud, seen_past_m
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.nearest import nearest_distances, voxel_keys
 
@@ -81,9 +81,9 @@ def test_points_behind_the_surface_are_unobserved_and_points_before_it_wrong() -
     behind = Scan("", room()[::50] * 1.5, scan.world_from_scan).in_world()
     before = Scan("", room()[::50] * 0.5, scan.world_from_scan).in_world()
     beside = Scan("", -room()[::50] * 0.5, scan.world_from_scan).in_world()  # the scanner got nothing from there
-    assert not in_free_space(behind, scan).any()
-    assert in_free_space(before, scan).mean() > 0.99
-    assert not in_free_space(beside, scan).any()
+    assert seen_past_m(behind, scan).max() < -0.5
+    assert (seen_past_m(before, scan) > 0.5).mean() > 0.99
+    assert np.isneginf(seen_past_m(beside, scan)).all()
     good = scan.in_world()
     with_ghosts = evaluate_cloud(np.concatenate([good, behind, beside]), [scan])
     assert with_ghosts.accuracy == (1.0,) * 6
@@ -92,6 +92,16 @@ def test_points_behind_the_surface_are_unobserved_and_points_before_it_wrong() -
     right, wrong = (sum(len(np.unique(voxel_keys(x, 0.01, shift))) for shift in (0, 0.5)) for x in (good, before))
     assert with_floaters.accuracy[-1] == pytest.approx(right / (right + wrong), rel=1e-4)
     assert with_floaters.completeness == (1.0,) * 6
+
+
+def test_true_points_between_the_returns_of_a_slanted_floor_are_not_called_wrong() -> None:
+    x, y = (grid.ravel() for grid in np.meshgrid(np.arange(4, 9, 0.02), np.arange(-2, 2, 0.02)))
+    floor = Scan("floor", np.stack([x, y, np.full(x.size, -1.5)], axis=1), np.eye(4))
+    between = np.column_stack([RNG.uniform(4.1, 8.8, 5000), RNG.uniform(-1.9, 1.9, 5000), np.full(5000, -1.5)])
+    found = evaluate_cloud(between, [floor])
+    assert found.accuracy[0] > 0.995 and found.unobserved[0] > 0.15
+    raised = evaluate_cloud(between + np.array([0, 0, 0.04]), [floor])
+    assert raised.accuracy[1] < 0.01 and raised.accuracy[3] == 1.0
 
 
 def test_a_second_scan_that_saw_past_a_point_condemns_it() -> None:
