@@ -43,7 +43,7 @@ def drawn(picture: np.ndarray) -> np.ndarray:
 
 def test_points_appear_where_the_view_projects_them(scene: Scene) -> None:
     bare = dataclasses.replace(scene, paths=())
-    first = default_view(bare)
+    first = default_view(bare, tight=False)
     picture = splat.draw(bare, first, (400, 300))
     in_view = (bare.points.xyz - first.eye) @ first.rotation.T
     xy = in_view[:, :2] / in_view[:, 2:] * splat.focal_px((400, 300)) + [200, 150]

@@ -127,10 +127,17 @@ def test_the_first_view_shows_the_points(world: Photographed) -> None:
     view = default_view(scene)
     in_view = (scene.points.xyz - view.eye) @ view.rotation.T
     assert (in_view[:, 2] > 0).all()
-    assert np.degrees(np.abs(np.arctan2(in_view[:, 1], in_view[:, 2]))).max() < 30
+    slopes = np.abs(in_view[:, :2]) / in_view[:, 2:] / np.tan(np.radians(25)) / [4 / 3, 1]
+    assert (slopes < 1).all(axis=1).mean() > 0.9 and 0.7 < slopes.max() < 1.3  # they fill the picture
+    around = default_view(scene, tight=False)
+    for angle in range(0, 360, 30):
+        turned = around.turned(angle)
+        from_there = (scene.points.xyz - turned.eye) @ turned.rotation.T
+        assert (np.abs(from_there[:, :2]) / from_there[:, 2:] < np.tan(np.radians(27)) * np.array([4 / 3, 1])).all()
     with_cameras = default_view(scene, cameras=True)
     centres = (scene.database.centres - with_cameras.eye) @ with_cameras.rotation.T
-    assert (np.abs(centres[:, :2]) / centres[:, 2:] < np.tan(np.radians(26))).all() and (centres[:, 2] > 0).all()
+    assert (centres[:, 2] > 0).all()
+    assert (np.abs(centres[:, :2]) / centres[:, 2:] < np.tan(np.radians(26)) * np.array([4 / 3, 1])).all()
     assert view.turned(360).eye == pytest.approx(view.eye)
     np.testing.assert_allclose(view.rotation @ view.rotation.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(view.rotation) == pytest.approx(1)

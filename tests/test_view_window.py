@@ -101,13 +101,19 @@ def test_a_window_that_cannot_open_points_to_the_page(
 
 
 def test_a_child_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(
+        "from samfeat_hloc.viewing.child import end_with_parent\nend_with_parent()\nprint('done')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    for _ in range(5):  # one that ends by itself ends well
+        script = "from samfeat_hloc.viewing.child import run_child; run_child('good', [])"
+        subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
     (tmp_path / "orphan.py").write_text(
         "import os, time\nfrom samfeat_hloc.viewing.child import end_with_parent\n"
         "end_with_parent()\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
     )
     script = "from samfeat_hloc.viewing.child import run_child\n"
     script += "run_child('orphan', [], on_line=lambda line: print(line, flush=True))"
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     parent = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     orphan = int(parent.stdout.readline())

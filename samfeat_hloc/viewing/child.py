@@ -26,6 +26,7 @@ LIBRARIES = {
 """Start of a shared library's name -> Debian's package."""
 DRIVERS = "apt install libvulkan1 mesa-vulkan-drivers libgl1 libegl1 (Debian, Ubuntu)"
 INSTALL = "pip install 'samfeat-hloc[viewer]'"
+STDIN = 0
 NO_OPEN3D = 3
 """Exit status of a child that could not import Open3D."""
 
@@ -81,7 +82,8 @@ def end_with_parent() -> None:
     """Called in a child: end it when its parent has gone, however that was killed, and closed the child's stdin."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(STDIN, 4096):  # not `sys.stdin`: an interpreter that ends meanwhile aborts over its lock
+            pass
         os._exit(0)
 
     Thread(target=wait, daemon=True).start()

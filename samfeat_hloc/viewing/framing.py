@@ -20,6 +20,8 @@ KEPT = (3.0, 97.0)
 """Percentiles of the points' coordinates between which lies the part that a view must show."""
 FAR = 4.0
 """A view that shows the cameras too is at most this much wider than one of the points alone."""
+MARGIN = 1.06
+"""Room around what a view shows."""
 AGREE = 0.3
 """Length of the median of the cameras' unit up vectors below which they do not agree on one."""
 
@@ -95,13 +97,14 @@ def kept_ball(scene: Scene, *, cameras: bool = False) -> tuple[FloatArray, float
     return (low + high) / 2, radius if radius > 0 else 1.0
 
 
-def default_view(scene: Scene, *, aspect: float = 4 / 3, cameras: bool = False) -> View:
+def default_view(scene: Scene, *, aspect: float = 4 / 3, cameras: bool = False, tight: bool = True) -> View:
     """A view of the whole scene from behind the cameras and above them.
 
     Args:
         scene: what is to be seen.
         aspect: width / height of the picture.
         cameras: the cameras are to be seen too.
+        tight: as near as this view allows; otherwise so far that all is seen from every side.
     """
     up = up_direction(scene)
     target, radius = kept_ball(scene, cameras=cameras)
@@ -114,9 +117,22 @@ def default_view(scene: Scene, *, aspect: float = 4 / 3, cameras: bool = False) 
     if np.linalg.norm(behind) < 1e-3 * radius:
         behind = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
     elevation, half = np.radians(ELEVATION_DEG), np.radians(FIELD_OF_VIEW_DEG) / 2
-    half = min(half, float(np.arctan(np.tan(half) * aspect)))
     direction = np.cos(elevation) * _unit(behind) + np.sin(elevation) * up
-    return View(target + direction * radius / np.sin(half), target, up, radius)
+    slopes = np.tan(half) * np.array([aspect, 1.0]) if aspect >= 1 else np.tan(half) * np.array([1.0, 1 / aspect])
+    far = View(target + direction * radius / np.sin(half), target, up, radius)
+    if not tight:
+        return far
+    points = _sample(scene.points.xyz if len(scene.points) else scene.cloud.xyz)
+    parts = [points, scene.database.centres, scene.queries.centres] if cameras else [points]
+    needed = [_distance(part - target, far.rotation, slopes) for part in parts if len(part)]
+    distance = np.clip(MARGIN * max(needed, default=np.inf), 0.3 * radius, radius / np.sin(half))
+    return replace(far, eye=target + direction * distance)
+
+
+def _distance(offsets: FloatArray, rotation: FloatArray, slopes: FloatArray) -> float:
+    """How far from the target an eye must be to see nearly all points, given as (P, 3) offsets from it."""
+    turned = offsets[np.isfinite(offsets).all(axis=1)] @ rotation.T
+    return float(np.percentile((np.abs(turned[:, :2]) / slopes).max(axis=1) - turned[:, 2], KEPT[1]))
 
 
 def frustum_depth(scene: Scene) -> float:

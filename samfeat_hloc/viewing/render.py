@@ -59,11 +59,12 @@ def render(
         raise InputError(f"the screenshot {screenshot} is neither .png nor .jpg; give such a name")
     if turntable is not None and Path(turntable).suffix.lower() != ".gif":
         raise InputError(f"the turntable {turntable} is no .gif; give such a name")
-    first = default_view(scene, aspect=size[0] / size[1], cameras=cameras)
+    aspect = size[0] / size[1]
     jobs: list[tuple[Path, list[View], tuple[int, int]]] = []
     if screenshot is not None:
-        jobs.append((Path(screenshot), [first], size))
+        jobs.append((Path(screenshot), [default_view(scene, aspect=aspect, cameras=cameras)], size))
     if turntable is not None:
+        first = default_view(scene, aspect=aspect, cameras=cameras, tight=False)
         views = [first.turned(360 * index / frames) for index in range(frames)]
         jobs.append((Path(turntable), views, (max(8, size[0] // 2), max(8, size[1] // 2))))
     used = NUMPY if renderer == "numpy" else OPEN3D
