@@ -237,6 +237,18 @@ setTimeout(() => {
 
 
 @needs_browser
+def test_a_model_of_cameras_alone_is_drawn_too(world: Photographed, tmp_path: Path) -> None:
+    cameras = scene_from_model(world.reconstruction).database
+    write_page(tmp_path / "cameras.html", Scene("cameras", Points(), cameras), world.images)
+    script = "answer.cameras = count(drawn); viewer.select(viewer.cameras[0]); viewer.draw();"
+    script += "answer.keys = document.getElementById('keys').textContent;"
+    script += "answer.failed = !document.getElementById('failure').hidden;"
+    answer = ask(tmp_path / "cameras.html", tmp_path, script)
+    assert answer["cameras"] > 200 and not answer["failed"]
+    assert "dense cloud" not in answer["keys"] and "queries" not in answer["keys"]  # keys of what is not there
+
+
+@needs_browser
 def test_without_webgl_a_plain_canvas_shows_the_same(page: Path, tmp_path: Path) -> None:
     script = "answer.renderer = viewer.renderer; viewer.draw(); answer.points = count(drawn);"
     script += "viewer.select(viewer.cameras[0]); viewer.draw(); answer.marked = count(orange);"

@@ -129,7 +129,7 @@ function start() {
     ["[ ]", "size of cameras", [() => sizeCameras(0.8), () => sizeCameras(1.25)], scene.cameras.length > 0],
     ["r", "first view", () => { orbit.reset(); changed(); }, true],
     ["Esc", "choose nothing", () => select(null), scene.cameras.length > 0],
-    ["h", "these keys", () => { $("keys").hidden = !$("keys").hidden; $("keys").classList.add("asked"); }, true],
+    ["h", "these keys", () => { $("keys").hidden = !$("keys").hidden; }, true],
   ].filter((key) => key[3]);
 
   // Every key is also a button, for fingers.
@@ -168,6 +168,10 @@ function start() {
     const found = scene.cameras.find((camera) => camera.name === wanted)
       || scene.cameras.find((camera) => wanted && camera.name.includes(wanted));
     if (found) { select(found); canvas.focus(); }
+  });
+  $("help").addEventListener("click", () => {
+    $("keys").hidden = false;
+    $("keys").classList.toggle("asked"); // on small screens the list starts out closed
   });
   $("close").addEventListener("click", () => select(null));
   listen(canvas, orbit, {
