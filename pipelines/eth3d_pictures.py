@@ -17,6 +17,8 @@ RED = (200, 30, 45)
 STEPS_M = ((0.02, GREEN), (0.1, ORANGE), (np.inf, RED))
 """Points nearer than this to a scan have this colour; the nearest are drawn last."""
 NEAR_M = 0.5
+POINT_PX = 3
+"""Arms of a sparse point's mark."""
 THIN_M = 0.05
 """Voxels of the scans and of a dense cloud of which one point is drawn."""
 
@@ -56,7 +58,8 @@ def draw_cloud(
     canvas[y, x] = (205, 205, 205)
     for (limit, colour), least in zip(reversed(STEPS_M), [0.1, 0.02, -1.0], strict=True):
         x, y = pixels(shown[(distances <= limit) & (distances > least)]).T
-        canvas[y, x] = colour
+        for step in range(POINT_PX if len(points) == len(shown) else 1):
+            canvas[np.maximum(y - step, 0), x] = canvas[y, np.maximum(x - step, 0)] = colour
     for centre in pixels(cameras):
         cv2.circle(canvas, (int(centre[0]), int(centre[1])), 4, DARK, 1, cv2.LINE_AA)
     cv2.putText(canvas, title, (8, height + 14), FONT, 0.42, DARK, 1, cv2.LINE_AA)
