@@ -46,3 +46,13 @@ def test_imports_go_one_way(package: str, forbidden: set[str]) -> None:
             assert not tops & forbidden, f"{path} imports {tops & forbidden}"
             if path.name != "_pycolmap.py":
                 assert "pycolmap" not in tops, f"{path} imports pycolmap itself"
+
+
+def test_the_wheel_holds_every_file_that_is_no_module(tmp_path: Path) -> None:
+    """`python -m build` takes minutes; what it reads is `package-data`."""
+    tomllib = pytest.importorskip("tomllib")  # from Python 3.11 on
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    package = ROOT / "samfeat_hloc"
+    taken = {path for pattern in settings["samfeat_hloc"] for path in package.glob(pattern) if path.is_file()}
+    present = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert present - taken == set()
