@@ -2,7 +2,7 @@
 
 The photographs are the first ones of the database that `datasets.town.write_town` takes of the same seed, with one
 camera. A scanner stands above every third photographer and looks the same way with a field of view of 100 degrees; its
-exact returns are thinned to one a voxel of 1.5 cm, and of these the ones stay that two photographs see, as ETH3D's
+exact returns are thinned to one a voxel of 2 cm, and of these the ones stay that two photographs see, as ETH3D's
 scans are cut to what the photographs show. `dense-from-depth.ply` is the cloud of the photographs' own depth maps: a
 perfect dense reconstruction, to try an evaluation with.
 """
@@ -34,8 +34,9 @@ PLACED = 64
 SCANNER_EVERY = 3
 SCANNER_ABOVE_M = 0.7
 SCANNER_RANGE_M = 15.0
-SCAN_VOXEL_M = 0.015
-DENSE_VOXEL_M = 0.01
+SCAN_VOXEL_M = 0.02
+DENSE_VOXEL_M = 0.015
+DENSE_RANGE_M = 40.0
 DENSE_SCALE = 2.0
 """Depth maps of the dense cloud have this many pixels a side for one of the photograph."""
 SEEN_BY = 2
@@ -158,7 +159,7 @@ def _write_scans(
 
 def _write_dense(town: Town, shots: Sequence[Shot], path: Path) -> None:
     clouds = [
-        _thinned(_surface(town, shot.camera.scaled(DENSE_SCALE), shot.cam_from_world, SCANNER_RANGE_M), DENSE_VOXEL_M)
+        _thinned(_surface(town, shot.camera.scaled(DENSE_SCALE), shot.cam_from_world, DENSE_RANGE_M), DENSE_VOXEL_M)
         for shot in progress(shots, total=len(shots), desc="depth maps", unit="photograph")
     ]
     write_ply(path, _thinned(np.concatenate(clouds), DENSE_VOXEL_M).astype(np.float32))
