@@ -58,7 +58,7 @@ class SAMFeatVLAD(nn.Module):
     """``image`` to ``global_descriptor`` (1, words * D) float32 of unit length; zeros for an image without features.
 
     The conf is that of `SAMFeat` and "codebook", the file of a `samfeat_hloc.vlad.Codebook`; None: the one that ships
-    with the default weights. One learnt from your own map finds more.
+    with the default weights (`samfeat_hloc/weights/README.md` has how it does against one learnt from the map).
     """
 
     default_conf: ClassVar[dict[str, Any]] = {"preset": "samfeat", "codebook": None}

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samfeat_hloc import localize_sfm, triangulation
-from samfeat_hloc.formats.features import FeatureReader
+from samfeat_hloc import localize_sfm, pairs_from_retrieval, triangulation
+from samfeat_hloc.formats.features import FeatureReader, GlobalWriter
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs
 from samfeat_hloc.formats.poses import read_poses, write_poses
@@ -133,6 +133,21 @@ def test_both_localize_alike_on_each_others_models(theirs: Files, ours: Files, w
         assert mine.keys() == his.keys()
         for name, pose in mine.items():
             np.testing.assert_allclose(pose, his[name], atol=1e-3)
+
+
+def test_hloc_retrieves_with_our_global_descriptors(theirs: Files, tmp_path: Path) -> None:
+    from hloc import pairs_from_retrieval as hloc_retrieval
+
+    rng = np.random.default_rng(0)
+    with GlobalWriter(tmp_path / "global.h5", {"name": "vlad"}) as writer:
+        for i in range(6):
+            row = np.abs(rng.normal(size=16)).astype(np.float32)
+            writer.add(f"db/{i}.jpg", row / np.linalg.norm(row))
+    pairs_from_retrieval.main(tmp_path / "global.h5", tmp_path / "ours.txt", 2)
+    hloc_retrieval.main(tmp_path / "global.h5", tmp_path / "hloc.txt", 2)
+    mine, his = read_pairs(tmp_path / "ours.txt"), read_pairs(tmp_path / "hloc.txt")
+    assert len(mine) == 12
+    assert sorted(mine) == sorted(his)
 
 
 def test_we_triangulate_hlocs_matches(theirs: Files, world: World, tmp_path: Path) -> None:
