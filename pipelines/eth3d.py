@@ -23,6 +23,11 @@ from samfeat_hloc.extractors import MODULES as EXTRACTORS
 from samfeat_hloc.mappers import MAPPERS
 from samfeat_hloc.matchers import MODULES as MATCHERS
 
+MATCHER_HELP = (
+    "%(default)s by default: all pairs are matched, and without a ratio test those that show different places keep "
+    "enough chance matches to put photographs where they are not"
+)
+
 
 def parse(arguments: list[str] | None = None) -> Options:
     """The command line's options."""
@@ -37,7 +42,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
     parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
     parser.add_argument("--weights", help="shipped name or checkpoint file, for SAMFeat")
-    parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS))
+    parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS), help=MATCHER_HELP)
     parser.add_argument("--mapper", default=defaults.mapper, choices=MAPPERS, help="of the full reconstruction")
     parser.add_argument("--max-keypoints", type=int, default=defaults.max_keypoints, help="an image (%(default)s)")
     parser.add_argument(

@@ -41,7 +41,7 @@ class Options:
     variant: str | None = None
     features: tuple[str, ...] = ("samfeat",)
     weights: str | None = None
-    matcher: str = "nn-mutual"
+    matcher: str = "nn-ratio"
     mapper: str = "incremental"
     max_keypoints: int = 4096
     resize_max: int = 1600
