@@ -113,7 +113,7 @@ TABLES: dict[str, tuple[str, list[Row]]] = {
             Row("relations: features (DSFD)", {"relations": "features"}),
             Row("groups: paper", {"groups": "paper"}),
             Row("groups: released", {"groups": "released"}),
-            Row("edges: L1", {"edges": "l1"}),
+            Row("edges: squared (the release)", {"edges": "squared"}),
             Row("detector: every scale", {"detector": "every-scale"}),
             Row("descriptor: triplet", {"descriptor": "triplet", "safe_radius": 16.0}),
             Row("groups: masked, weight 0.25", {"groups_weight": 0.25}),

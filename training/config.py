@@ -44,7 +44,7 @@ class LossConfig:
     descriptor: Literal["dual-softmax", "triplet"] = "dual-softmax"
     relations: Literal["paper", "unweighted", "released", "features", "off"] = "paper"
     groups: Literal["masked", "paper", "released", "off"] = "masked"
-    edges: Literal["l1", "squared", "off"] = "squared"
+    edges: Literal["l1", "squared", "off"] = "l1"
     positions: Literal["soft-argmax", "off"] = "off"
     """Ours: keypoints finer than a pixel are trained; use it with the architecture's refinement "soft"."""
     detector_weight: float = 1.0
