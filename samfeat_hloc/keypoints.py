@@ -118,7 +118,8 @@ def refine(logits: Tensor, points: Tensor, refinement: str = "quadratic") -> Ten
         (N, 2) float32.
     """
     radius = 1 if refinement == "quadratic" else SOFT_RADIUS
-    windows = cut_windows(logits[None], torch.zeros(len(points), dtype=torch.int64, device=logits.device), points.long(), radius)
+    image = torch.zeros(len(points), dtype=torch.int64, device=logits.device)
+    windows = cut_windows(logits[None], image, points.long(), radius)
     return points + (vertex_offset(windows) if refinement == "quadratic" else soft_offset(windows))
 
 
