@@ -84,7 +84,7 @@ def load_weights(name: str | Path | None = None) -> Weights:
 def save_weights(
     path: Path | str, model: SAMFeat, metadata: dict[str, str], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a model, atomically: safetensors, or a torch file for another suffix; the architecture joins the metadata."""
+    """Write a model, atomically: safetensors, or a torch file for another suffix; the architecture is added."""
     path = Path(path)
     state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in model.state_dict().items()}
     metadata = {**metadata, "architecture": json.dumps(to_dict(model.architecture))}
