@@ -92,7 +92,7 @@ class Feed:
         chapter = step // self.config.chapter_steps
         chapters = self._pack.num_chapters(self.config.resident_views, self.config.seed)
         if self._chapter < 0 or chapter % chapters != self._chapter % chapters:
-            self._sampler = None  # gives its memory back before the next is loaded
+            vars(self).pop("_sampler", None)  # gives its memory back before the next is loaded
             which = self._pack.chapter(chapter, self.config.resident_views, self.config.seed)
             bank = Bank.of_pack(self._pack, part_of(which, self._pack, self.config), self.device)
             counts = (len(bank), len(bank.pair_views), chapter % chapters + 1, chapters)
@@ -100,7 +100,4 @@ class Feed:
             weights = self._pack.weights.tolist()
             self._sampler = PairSampler(bank, weights, self.config, self.generator, self.host)
         self._chapter = chapter
-        assert self._sampler is not None
         return self._sampler.draw()
-
-    _sampler: PairSampler | None = None

@@ -1,7 +1,6 @@
 """``python -m training.train CONFIG``: a preset's name or a JSON file; with torchrun, on several GPUs.
 
 python -m training.train photos --source kind=photos,path=DIR --output OUT
-python -m training.train photos --output OUT --source kind=photos,path=DIR --resume
 torchrun --nproc-per-node 4 -m training.train paper --source kind=megadepth,path=DIR,teacher=STORE
 """
 
@@ -92,7 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         "replaces the sources of CONFIG",
     )  # fmt: skip
     parser.add_argument("--output", help="where checkpoints, log and weights go")
-    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/state.pt")
+    parser.add_argument("--resume", action="store_true", help="go on from OUTPUT/state.pt, which must be there")
+    parser.add_argument("--overwrite", action="store_true", help="start anew; without it, a run that is there goes on")
     parser.add_argument(
         "--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="fields of TrainingConfig"
     )
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
         logging.getLogger().setLevel(logging.WARNING)
     try:
         trainer = Trainer(config, training_runtime(options.device, options.precision), team)
-        if options.resume:
+        if options.resume or ((trainer.output / "state.pt").is_file() and not options.overwrite):
             trainer.resume()
         logging.info("weights: %s", trainer.run())
     finally:

@@ -205,7 +205,10 @@ class Trainer:
         mine, theirs = json.loads(json.dumps(to_dict(self.config))), json.loads(state["config"])
         changed = [key for key in mine if mine[key] != theirs.get(key) and key not in UNCHANGING]
         if changed:
-            raise InputError(f"{path} was made with another {', '.join(changed)}; use the same options to resume")
+            what = ", ".join(changed)
+            raise InputError(
+                f"{path} was made with another {what}; give the same options, another output, or --overwrite"
+            )
         if len(state["random"]) != self.team.size:
             raise InputError(
                 f"{path} was made by {len(state['random'])} processes, these are {self.team.size}; use as many"

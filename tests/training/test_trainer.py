@@ -29,6 +29,7 @@ from training.pack import pack
 from training.records import SourceConfig
 from training.schedule import learning_rate
 from training.team import Team
+from training.train import main
 from training.trainer import Trainer
 
 EVERY_LOSS = {"loss", "detector", "descriptor", "relations", "groups", "edges"}
@@ -119,7 +120,7 @@ def test_killed_run_goes_on_to_the_curve_of_an_uninterrupted_one(config: Trainin
                 break
             time.sleep(0.1)
         os.kill(process.pid, signal.SIGKILL)
-    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     whole = replace(config, output=str(tmp_path / "whole"))
     command[command.index(config.output)] = whole.output
     subprocess.run(command, check=True, capture_output=True)
@@ -215,7 +216,6 @@ def test_warm_start_takes_weights_and_checks_the_architecture(config: TrainingCo
 def test_share_takes_a_part_of_the_views(config: TrainingConfig) -> None:
     feed = Feed(replace(config, share=0.34), runtime().device, Team())
     assert all(torch.isfinite(feed.draw(0).images).flatten())
-    assert feed._sampler is not None
     assert len(feed._sampler.bank) == 1
 
 
@@ -309,3 +309,16 @@ def test_every_loss_falls_in_200_steps_on_photographs(shared_data: Path, tmp_pat
     for name in EVERY_LOSS:
         values = [line[name] for line in lines]
         assert np.mean(values[-4:]) < 0.95 * np.mean(values[:4]), name
+
+
+def test_a_run_that_is_there_goes_on_unless_it_is_overwritten(config: TrainingConfig) -> None:
+    given = [*arguments(config), "steps=2"]
+    main(given)
+    before = log(config)
+    main(given)  # the same command again: finished, nothing to do
+    assert log(config) == before
+    with pytest.raises(InputError, match=r"another steps; .* --overwrite"):
+        main([*given, "steps=3"])
+    assert log(config) == before
+    main([*given, "steps=3", "--overwrite"])
+    assert [line["step"] for line in log(config)] == [1, 2, 3]
