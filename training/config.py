@@ -47,12 +47,15 @@ class LossConfig:
     edges: Literal["l1", "squared", "off"] = "l1"
     positions: Literal["soft-argmax", "off"] = "off"
     """Ours: keypoints finer than a pixel are trained; use it with the architecture's refinement "soft"."""
+    ranking: Literal["matches", "off"] = "off"
+    """Ours: keypoints whose descriptors find each other are to be scored above those whose do not."""
     detector_weight: float = 1.0
     descriptor_weight: float = 1.0
     relations_weight: float = 1.0
     groups_weight: float = 1.0
     edges_weight: float = 1.0
     positions_weight: float = 1.0
+    ranking_weight: float = 1.0
     temperature: float = 0.05
     """Of the dual softmax."""
     safe_radius: float = 6.0

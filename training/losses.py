@@ -73,6 +73,42 @@ def position_loss(logits: Tensor, keypoints: Tensor, seen: Tensor) -> Tensor:
     return ((found - truth).square().sum(dim=1).clamp(min=1e-12).sqrt() * real).sum() / real.sum().clamp(min=1)
 
 
+def match_probability(descriptors: Tensor, valid: Tensor, not_search: Tensor, temperature: float) -> Tensor:
+    """Chance that each point's descriptor finds its match in the other image, both ways; no gradient. Ours.
+
+    Args:
+        descriptors: (2, B, N, D) unit length.
+        valid: (B, N) bool.
+        not_search: (B, N, N) bool, as for `triplet_loss`.
+        temperature: of the softmax over cosine similarities.
+
+    Returns:
+        (B, N) in [0, 1]; 0 where not valid.
+    """
+    with torch.no_grad():
+        same = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+        ignored = (not_search & ~same) | ~valid[:, None] | ~valid[:, :, None]
+        similarity = (descriptors[0] @ descriptors[1].transpose(1, 2) / temperature).masked_fill(ignored, -1e4)
+        both = similarity.softmax(dim=2) * similarity.softmax(dim=1)
+        return both.diagonal(dim1=1, dim2=2) * valid
+
+
+def ranking_loss(logits: Tensor, chance: Tensor, usable: Tensor) -> Tensor:
+    """Of two keypoints of an image, the one more likely to be matched should have the higher score. Ours.
+
+    A logistic loss over all pairs of keypoints, weighted by the difference of the chances, so that only the order of
+    the scores is taught and not their level, which is the detector loss's.
+
+    Args:
+        logits: (B, N) of keypoints.
+        chance: (B, N) in [0, 1] of being matched.
+        usable: (B, N) bool.
+    """
+    more = (chance[:, :, None] - chance[:, None]).clamp(min=0) * (usable[:, :, None] & usable[:, None])
+    losses = F.softplus(logits[:, None] - logits[:, :, None]) * more
+    return losses.sum() / more.sum().clamp(min=1e-6)
+
+
 def attention_weights(attention: Tensor, valid: Tensor, temperature: float) -> Tensor:
     """Softmax of the attention (B, N) over the valid points of each image (eq. 6) -> (B, N), rows sum to 1 or 0."""
     scores = (attention / temperature).masked_fill(~valid, float("-inf"))

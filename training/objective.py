@@ -11,6 +11,7 @@ from samfeat_hloc.model import Maps
 from samfeat_hloc.sampling import sample
 from training.batch import Batch
 from training.config import LossConfig
+from training.corners import look_up
 from training.losses import (
     average_grouping_loss,
     detector_loss,
@@ -19,12 +20,17 @@ from training.losses import (
     every_scale_detector_loss,
     feature_loss,
     grouping_loss,
+    match_probability,
     position_loss,
+    ranking_loss,
     relation_loss,
     released_grouping_loss,
     released_relation_loss,
     triplet_loss,
 )
+
+KEYPOINT = 0.5
+"""A target at least as high is a keypoint's."""
 
 GROUPING: dict[str, Callable[[Tensor, Tensor, Tensor, float, float], Tensor]] = {
     "masked": grouping_loss,
@@ -62,6 +68,8 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
     if config.positions != "off":
         found = position_loss(maps.logits, batch.keypoints.flatten(0, 1), batch.seen.flatten(0, 1))
         parts["positions"] = (found, config.positions_weight)
+    if config.ranking != "off":
+        parts["ranking"] = (_ranking(maps, descriptors, batch, config), config.ranking_weight)
     total = sum(loss * weight for loss, weight in parts.values())
     return {"loss": total, **{name: loss for name, (loss, _) in parts.items()}}  # type: ignore[dict-item]
 
@@ -97,3 +105,12 @@ def _groups(weighted: Tensor, batch: Batch, config: LossConfig) -> Tensor:
         groups = groups.masked_fill(groups == 0, -1)
     not_search = batch.not_search.repeat(2, 1, 1)
     return GROUPING[config.groups](weighted, groups, not_search, config.groups_temperature, config.groups_margin)
+
+
+def _ranking(maps: Maps, descriptors: Tensor, batch: Batch, config: LossConfig) -> Tensor:
+    """Of the points that are keypoints in both crops, on both crops' scores."""
+    chance = match_probability(descriptors, batch.valid, batch.not_search, config.temperature)
+    keypoints = look_up(F.max_pool2d(batch.keypoints.flatten(0, 1), 3, 1, 1), batch.points.flatten(0, 1))[..., 0]
+    usable = (keypoints > KEYPOINT).unflatten(0, (2, -1)).all(dim=0) & batch.valid
+    scores = look_up(F.max_pool2d(maps.logits, 3, 1, 1), batch.points.flatten(0, 1))[..., 0]
+    return ranking_loss(scores, chance.repeat(2, 1), usable.repeat(2, 1))
