@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from samfeat_hloc._version import __version__
+from samfeat_hloc.allocator import ask_for_large_pages
 
 if TYPE_CHECKING:
     from samfeat_hloc.extractors.samfeat import SAMFeatExtractor
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from samfeat_hloc.functional import extract, match
     from samfeat_hloc.hloc_plugin import register_with_hloc
     from samfeat_hloc.localizer import Localizer, Pose
+
+ask_for_large_pages()
 
 _WHERE = {
     "Features": "samfeat_hloc.formats.features",

@@ -19,7 +19,9 @@ from training.losses import (
     every_scale_detector_loss,
     feature_loss,
     grouping_loss,
+    match_probability,
     position_loss,
+    ranking_loss,
     relation_loss,
     released_grouping_loss,
     released_relation_loss,
@@ -330,3 +332,37 @@ def test_positions_pull_the_logits() -> None:
     position_loss(logits, keypoints, seen).backward()
     assert logits.grad is not None
     assert logits.grad[0, 0, 4, 6] < 0 < logits.grad[0, 0, 4, 2]  # it lies to the right
+
+
+def test_a_match_is_likely_when_both_find_each_other() -> None:
+    first = torch.eye(4)[None]
+    second = first.clone()
+    second[0, 1] = torch.eye(4)[0]  # the second point's partner looks like the first point
+    chance = match_probability(
+        torch.stack([first, second]), torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4, 4, dtype=torch.bool), 0.05
+    )[0]
+    close(chance[2:], torch.ones(2))
+    assert chance[0] == pytest.approx(0.5, abs=1e-3)  # one of two that look the same
+    assert chance[1] < 1e-3
+    allowed = torch.zeros(1, 4, 4, dtype=torch.bool)
+    allowed[0, 0, 1] = True  # they lie next to each other
+    close(match_probability(torch.stack([first, second]), torch.ones(1, 4, dtype=torch.bool), allowed, 0.05)[0, 0],
+          torch.tensor(1.0))  # fmt: skip
+    valid = torch.tensor([[True, False, True, True]])
+    alone = match_probability(torch.stack([first, second]), valid, torch.zeros(1, 4, 4, dtype=torch.bool), 0.05)[0]
+    assert alone[0] == pytest.approx(1.0, abs=1e-3)
+    assert alone[1] == 0
+
+
+def test_ranking_by_hand() -> None:
+    logits = torch.tensor([[1.0, 3.0, 0.0]], requires_grad=True)
+    chance, usable = torch.tensor([[0.9, 0.1, 0.4]]), torch.tensor([[True, True, True]])
+    pairs = [(0.8, 3.0 - 1.0), (0.5, 0.0 - 1.0), (0.3, 3.0 - 0.0)]  # difference of chances, score of the worse ahead by
+    expected = sum(weight * math.log(1 + math.exp(ahead)) for weight, ahead in pairs) / 1.6
+    loss = ranking_loss(logits, chance, usable)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0] < 0 < logits.grad[0, 1]
+    assert logits.grad.sum().abs() < 1e-6  # the order is taught, not the level
+    assert ranking_loss(logits, chance, torch.tensor([[True, False, False]])) == 0
