@@ -11,7 +11,7 @@ from PIL import Image
 
 from samfeat_hloc._pycolmap import pose_to_array, pycolmap
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.exporting.ply import write_ply
+from samfeat_hloc.formats.ply import write_ply
 from samfeat_hloc.formats.poses import write_poses
 from samfeat_hloc.viewing.framing import default_view, frustum_depth, kept_ball, up_direction
 from samfeat_hloc.viewing.model_scene import corners_of, model_folder, scene_from_model

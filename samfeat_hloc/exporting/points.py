@@ -8,7 +8,7 @@ import numpy as np
 
 from samfeat_hloc._pycolmap import FloatArray, pycolmap
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.exporting.ply import write_ply
+from samfeat_hloc.formats.ply import write_ply
 from samfeat_hloc.viewing.framing import frustum_depth
 from samfeat_hloc.viewing.model_scene import scene_from_model
 from samfeat_hloc.viewing.scene import DATABASE_COLOUR, EDGES, Cameras, Points, Scene

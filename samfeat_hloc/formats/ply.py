@@ -1,15 +1,15 @@
-"""Point clouds as PLY files: `vertex` elements with x, y, z and perhaps red, green, blue.
+"""Point clouds as PLY files: `vertex` elements with x, y, z and perhaps normals and colours.
 
 Read: ASCII and binary of either byte order, any scalar types, other properties and elements passed over. Written:
-binary little endian, float32 or float64 coordinates, uchar colours. Format: Greg Turk, The PLY Polygon File Format,
-1994.
+little-endian binary, float32 or float64 coordinates, float32 normals, uchar colours, and lines as `edge` elements.
+Format: Greg Turk, The PLY Polygon File Format, 1994.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ SCALARS = {
 }  # fmt: skip
 BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">"}
 COLOURS = ("red", "green", "blue")
+OTHER_COLOURS = (("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
+NORMALS = ("nx", "ny", "nz")
 BLOCK = 2**20
 """Points converted at a time, so that a file of tens of millions needs little more memory than its points."""
 MAX_HEADER_LINES = 1000
@@ -37,10 +39,12 @@ class PointCloud:
     Attributes:
         points: (N, 3) float32 or float64, as in the file.
         colours: (N, 3) uint8 RGB; None when there are none.
+        normals: (N, 3) float32; None when there are none.
     """
 
     points: npt.NDArray[np.floating[Any]]
     colours: npt.NDArray[np.uint8] | None = None
+    normals: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -54,12 +58,16 @@ class _Element:
     has_list: bool = False
 
 
-def read_ply(path: Path | str) -> PointCloud:
+def read_ply(path: Path | str, not_finite: Literal["refuse", "drop"] = "refuse") -> PointCloud:
     """Read the points of a PLY file.
 
+    Args:
+        path: the file.
+        not_finite: what becomes of points with a coordinate that is NaN or infinite, as depth cameras write them.
+
     Raises:
-        InputError: no such file, no PLY, no points with x, y, z in it, a truncated file, or a number that is not
-            finite.
+        InputError: no such file, no PLY, no points with x, y, z in it, a truncated file, or points that are not
+            finite and not to be dropped.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,57 +79,84 @@ def read_ply(path: Path | str) -> PointCloud:
         missing = [name for name in "xyz" if name not in names]
         if missing:
             raise InputError(f"{path}: its vertices have no {', '.join(missing)}; expected a point cloud")
-        coordinate = np.result_type(*(np.dtype(kind) for name, kind in vertex.properties if name in "xyz"))
-        points = np.empty((vertex.count, 3), np.float64 if coordinate == np.float64 else np.float32)
-        coloured = all((name, "u1") in vertex.properties for name in COLOURS)
-        colours = np.empty((vertex.count, 3), np.uint8) if coloured else None
+        kinds = dict(vertex.properties)
+        doubles = any(kinds[name] == "f8" for name in "xyz")
+        colour_names = next((three for three in (COLOURS, *OTHER_COLOURS) if set(three) <= set(names)), None)
+        points = np.empty((vertex.count, 3), np.float64 if doubles else np.float32)
+        colours = None if colour_names is None else np.empty((vertex.count, 3), np.uint8)
+        normals = np.empty((vertex.count, 3), np.float32) if set(NORMALS) <= set(names) else None
         for start in range(0, vertex.count, BLOCK):
-            count = min(BLOCK, vertex.count - start)
-            block = _read_rows(stream, path, form, vertex, count)
-            for column, name in enumerate("xyz"):
-                points[start : start + count, column] = block[name]
-            if colours is not None:
-                for column, name in enumerate(COLOURS):
-                    colours[start : start + count, column] = block[name]
-            if not np.isfinite(points[start : start + count]).all():
+            rows = _read_rows(stream, path, form, vertex, min(BLOCK, vertex.count - start))
+            part = slice(start, start + len(rows))
+            points[part] = _columns(rows, tuple("xyz"))
+            if not_finite == "refuse" and not np.isfinite(points[part]).all():
                 raise InputError(f"{path} has points that are not finite; remove them")
-    return PointCloud(points, colours)
+            if colours is not None and colour_names is not None:
+                colours[part] = _bytes(_columns(rows, colour_names))
+            if normals is not None:
+                normals[part] = _columns(rows, NORMALS)
+    if not_finite == "drop":
+        kept = np.isfinite(points).all(axis=1)
+        points = points[kept]
+        colours = None if colours is None else colours[kept]
+        normals = None if normals is None else normals[kept]
+    return PointCloud(points, colours, normals)
 
 
-def write_ply(path: Path | str, points: npt.ArrayLike, colours: npt.ArrayLike | None = None) -> None:
-    """Write points, float64 ones as double and all others as float, and their colours; whole or not at all.
+def _columns(rows: npt.NDArray[np.void], names: tuple[str, ...]) -> npt.NDArray[Any]:
+    return np.stack([rows[name] for name in names], axis=1)
+
+
+def _bytes(rgb: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Colours in 0..255; some programs write them as numbers in 0..1."""
+    return np.clip(np.round(rgb * 255), 0, 255) if np.issubdtype(rgb.dtype, np.floating) else rgb
+
+
+def write_ply(
+    path: Path | str,
+    points: npt.ArrayLike,
+    colours: npt.ArrayLike | None = None,
+    normals: npt.ArrayLike | None = None,
+    edges: npt.ArrayLike | None = None,
+    comment: str = "",
+) -> None:
+    """Write points, float64 ones as double and all others as float; whole or not at all.
 
     Args:
         path: file to write.
         points: (N, 3).
         colours: (N, 3) uint8 RGB.
+        normals: (N, 3) unit vectors.
+        edges: (E, 2) pairs of points, drawn as lines by MeshLab and CloudCompare.
+        comment: one line for the header.
 
     Raises:
         InputError: arrays of other shapes.
     """
     xyz = np.asarray(points)
-    xyz = xyz if xyz.dtype == np.float64 else xyz.astype(np.float32)
-    rgb = None if colours is None else np.asarray(colours)
-    if xyz.ndim != 2 or xyz.shape[1] != 3 or (rgb is not None and rgb.shape != xyz.shape):
-        shapes = f"{xyz.shape}" + ("" if rgb is None else f" and {rgb.shape}")
-        raise InputError(f"points and colours have the shapes {shapes}; expected (N, 3) each")
-    kind = "double" if xyz.dtype == np.float64 else "float"
-    fields = [(name, "<" + SCALARS[kind]) for name in "xyz"]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}"]
-    lines += [f"property {kind} {name}" for name in "xyz"]
-    if rgb is not None:
-        fields += [(name, "u1") for name in COLOURS]
-        lines += [f"property uchar {name}" for name in COLOURS]
+    parts = [(xyz if xyz.dtype == np.float64 else xyz.astype(np.float32), tuple("xyz"))]
+    parts += [] if normals is None else [(np.asarray(normals, np.float32), NORMALS)]
+    parts += [] if colours is None else [(np.asarray(colours), COLOURS)]
+    if xyz.ndim != 2 or any(values.shape != (len(xyz), 3) for values, _ in parts):
+        shapes = " and ".join(str(values.shape) for values, _ in parts)
+        raise InputError(f"points, normals and colours have the shapes {shapes}; expected (N, 3) each")
+    kinds = {"x": "double" if xyz.dtype == np.float64 else "float", "nx": "float", "red": "uchar"}
+    columns = [(name, kinds[names[0]]) for _, names in parts for name in names]
+    lines = ["ply", "format binary_little_endian 1.0", *([f"comment {' '.join(comment.split())}"] if comment else [])]
+    lines += [f"element vertex {len(xyz)}", *(f"property {kind} {name}" for name, kind in columns)]
+    links = np.zeros((0, 2), "<i4") if edges is None else np.asarray(edges, "<i4").reshape(-1, 2)
+    if edges is not None:
+        lines += [f"element edge {len(links)}", "property int vertex1", "property int vertex2"]
+    record = np.dtype([(name, "<" + SCALARS[kind]) for name, kind in columns])
     with replace_file(path) as temporary, temporary.open("wb") as stream:
-        stream.write("\n".join([*lines, "end_header", ""]).encode("ascii"))
+        stream.write("\n".join([*lines, "end_header", ""]).encode("ascii", "replace"))
         for start in range(0, len(xyz), BLOCK):
-            rows = np.empty(min(BLOCK, len(xyz) - start), np.dtype(fields))
-            for column, name in enumerate("xyz"):
-                rows[name] = xyz[start : start + len(rows), column]
-            if rgb is not None:
-                for column, name in enumerate(COLOURS):
-                    rows[name] = rgb[start : start + len(rows), column]
+            rows = np.empty(min(BLOCK, len(xyz) - start), record)
+            for values, names in parts:
+                for column, name in enumerate(names):
+                    rows[name] = values[start : start + len(rows), column]
             stream.write(rows.tobytes())
+        stream.write(links.tobytes())
 
 
 def _read_header(stream: IO[bytes], path: Path) -> tuple[str, list[_Element]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, is_model, pose_from_array, pycolmap
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.exporting.ply import read_ply
+from samfeat_hloc.formats.ply import read_ply
 from samfeat_hloc.formats.poses import read_poses
 from samfeat_hloc.viewing.framing import up_direction
 from samfeat_hloc.viewing.photographs import colours_by_height, colours_from_photographs, photographs_of
@@ -144,9 +144,8 @@ def _query_cameras(path: Path, model: pycolmap.Reconstruction) -> Cameras:
 
 
 def _cloud(path: Path) -> tuple[FloatArray, np.ndarray | None]:
-    found = read_ply(path)
-    finite = np.isfinite(found["xyz"]).all(axis=1)
-    return found["xyz"][finite], found["rgb"][finite] if "rgb" in found else None
+    found = read_ply(path, not_finite="drop")
+    return found.points.astype(np.float64), found.colours
 
 
 def _paths(cameras: Cameras) -> list[FloatArray]:

@@ -80,3 +80,31 @@ def test_damage_is_told(tmp_path: Path) -> None:
         read_ply(tmp_path / "absent.ply")
     with pytest.raises(InputError, match="shapes"):
         write_ply(path, np.ones((5, 2)))
+
+
+@pytest.mark.parametrize("order", ["<", ">", ""])
+def test_colours_of_other_programs(tmp_path: Path, order: str) -> None:
+    rows = np.array([(1.5, 2, 3, 0, 0.5, 1), (4, 5, 6.25, 1, 1, 1)], "f8")
+    kind = {"<": "binary_little_endian", ">": "binary_big_endian", "": "ascii"}[order]
+    names = ("x", "y", "z", "red", "green", "blue")
+    header = ["ply", f"format {kind} 1.0", "comment made elsewhere", "element vertex 2"]
+    header += [f"property double {name}" for name in names]
+    header += ["element face 1", "property list uchar int vertex_indices", "end_header", ""]
+    body = rows.astype(order + "f8").tobytes() if order else "\n".join(" ".join(map(str, r)) for r in rows).encode()
+    (tmp_path / "a.ply").write_bytes("\n".join(header).encode() + body + b"\n3 0 1 1")
+    found = read_ply(tmp_path / "a.ply")
+    np.testing.assert_allclose(found.points, rows[:, :3])
+    np.testing.assert_array_equal(found.colours, [[0, 128, 255], [255, 255, 255]])
+
+
+def test_normals_lines_and_comment(tmp_path: Path) -> None:
+    points, normals = RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)).astype(np.float32)
+    write_ply(tmp_path / "cloud.ply", points, normals=normals, edges=[[0, 1], [2, 3]], comment="two\nlines")
+    found = read_ply(tmp_path / "cloud.ply")
+    assert np.array_equal(found.points, points)
+    assert found.normals is not None and np.array_equal(found.normals, normals)
+    content = (tmp_path / "cloud.ply").read_bytes()
+    assert b"comment two lines\n" in content and b"element edge 2\n" in content
+    assert content.endswith(np.array([[0, 1], [2, 3]], "<i4").tobytes())
+    with pytest.raises(InputError, match="shapes"):
+        write_ply(tmp_path / "cloud.ply", points, normals=normals[:3])
