@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from samfeat_hloc import __version__
@@ -34,6 +35,7 @@ REQUIRED = {
 OPTIONAL = {
     "kornia": ("kornia", "training"),
     "matplotlib": ("matplotlib", "plots"),
+    "onnxruntime": ("onnxruntime", "onnx"),
     "open3d": ("open3d", "viewer"),
     "segment_anything": ("segment-anything", "sam"),
 }
@@ -87,7 +89,7 @@ def check_machine() -> Iterator[Finding]:
 
 def check_weights() -> Iterator[Finding]:
     """The shipped weights against the checksums listed beside them."""
-    from samfeat_hloc.checkpoints import SHIPPED_FOLDER, load_weights, shipped_weights
+    from samfeat_hloc.checkpoints import DEFAULT_WEIGHTS, SHIPPED_FOLDER, load_weights, shipped_weights
     from samfeat_hloc.digests import file_sha256
 
     listed = {}
@@ -96,14 +98,29 @@ def check_weights() -> Iterator[Finding]:
         listed[name] = digest
     if not shipped_weights():
         yield Finding("broken", "weights", f"none in {SHIPPED_FOLDER}; install the package again")
-    for name in shipped_weights():
-        file = f"{name}.safetensors"
-        digest = file_sha256(SHIPPED_FOLDER / file)
+    for file in sorted(listed.keys() | {f"{name}.safetensors" for name in shipped_weights()}):
+        path = SHIPPED_FOLDER / file
+        name = file.removesuffix(".safetensors")
+        if not path.is_file():
+            yield Finding("broken", name, f"{path} is missing; install the package again")
+            continue
+        digest = file_sha256(path)
         if listed.get(file) != digest:
             yield Finding("broken", name, f"sha256 is {digest[:12]}…, listed {listed.get(file, 'nowhere')[:12]}…")
-            continue
-        weights = load_weights(name)
-        yield Finding("ok", name, f"sha256 {digest[:12]}…, {weights.metadata.get('steps', '?')} training steps")
+        elif path.suffix == ".safetensors":
+            steps = load_weights(name).metadata.get("steps", "?")
+            default = ", the default" if name == DEFAULT_WEIGHTS else ""
+            yield Finding("ok", name, f"sha256 {digest[:12]}…, {steps} training steps{default}")
+        else:
+            yield Finding("ok", name, f"sha256 {digest[:12]}…")
+
+
+def check_hloc() -> Iterator[Finding]:
+    """hloc, which only the plug-in needs."""
+    found = find_spec("hloc")
+    missing = 'not importable; only for the plug-in: see "In hloc" in the README'
+    where = missing if found is None else str(found.origin)
+    yield Finding("note" if found is None else "ok", "hloc", where)
 
 
 def check_dataset(folder: Path) -> Iterator[Finding]:
@@ -132,7 +149,7 @@ def run(checks: list[Callable[[], Iterator[Finding]]]) -> int:
             findings = [Finding("broken", check.__name__.removeprefix("check_"), f"needs {error.name}")]
         for finding in findings:
             broken += finding.level == "broken"
-            print(f"{finding.level:7s}{finding.what:18s}{finding.detail}")
+            print(f"{finding.level:7s}{finding.what:26s}{finding.detail}")
     return broken
 
 
@@ -141,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m samfeat_hloc.doctor", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", nargs="?", type=Path, help="a folder in the layout of Aachen Day-Night")
     options = parser.parse_args(arguments)
-    checks: list[Callable[[], Iterator[Finding]]] = [check_environment, check_machine, check_weights]
+    checks: list[Callable[[], Iterator[Finding]]] = [check_environment, check_hloc, check_machine, check_weights]
     if options.dataset is not None:
         if not options.dataset.is_dir():
             raise InputError(f"{options.dataset} is no folder; expected a dataset in the layout of Aachen Day-Night")

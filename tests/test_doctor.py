@@ -15,7 +15,7 @@ def test_a_healthy_installation(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     doctor.main([str(write_dataset(tmp_path))])
     printed = capsys.readouterr().out
     assert printed.rstrip().endswith("all good")
-    for word in ("torch", "pycolmap", "device", "samfeat-photos-1", "layout v1.1"):
+    for word in ("torch", "pycolmap", "device", "hloc", "samfeat-photos-1", "vlad.npz", "layout v1.1"):
         assert word in printed
 
 
@@ -23,12 +23,16 @@ def test_damaged_weights_are_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"damaged")
-    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  w.safetensors\n")
+    zeros = "0" * 64
+    (tmp_path / "SHA256SUMS").write_text(f"{zeros}  w.safetensors\n{zeros}  w.vlad.npz\n")
     monkeypatch.setattr(checkpoints, "SHIPPED_FOLDER", tmp_path)
     with pytest.raises(SystemExit) as stop:
         doctor.main([])
     assert stop.value.code == 1
-    assert "listed 000000000000" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "listed 000000000000" in printed
+    assert "w.vlad.npz is missing" in printed
+    assert "2 broken" in printed
 
 
 def test_a_broken_dataset_and_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
