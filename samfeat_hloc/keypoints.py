@@ -20,10 +20,28 @@ class Keypoints(NamedTuple):
 
 
 def _window_max(scores: Tensor, radius: int) -> Tensor:
-    """Maximum over the (2 r + 1)^2 window of each pixel of (B, 1, H, W)."""
+    """Maximum over the (2 r + 1)^2 window of each pixel of (B, 1, H, W), floats or bytes."""
+    if scores.device.type == "cpu":
+        return _window_max_by_shifts(scores, radius)
     size = 2 * radius + 1
-    rows = F.max_pool2d(scores, (1, size), stride=1, padding=(0, radius))
-    return F.max_pool2d(rows, (size, 1), stride=1, padding=(radius, 0))
+    rows = F.max_pool2d(scores.float(), (1, size), stride=1, padding=(0, radius))
+    return F.max_pool2d(rows, (size, 1), stride=1, padding=(radius, 0)).to(scores.dtype)
+
+
+def _window_max_by_shifts(scores: Tensor, radius: int) -> Tensor:
+    """The same as maxima of whole shifted maps, which a CPU does a vector at a time; its max-pooling goes by pixel."""
+    least = float("-inf") if scores.is_floating_point() else 0
+    maxima = F.pad(scores, (radius, radius, radius, radius), value=least)
+    for axis in (2, 3):
+        size = maxima.shape[axis] - 2 * radius
+        reach = 1  # each value is the maximum of so many neighbours, from itself on
+        while reach < 2 * radius + 1:
+            step = min(reach, 2 * radius + 1 - reach)
+            length = maxima.shape[axis] - step
+            maxima = torch.maximum(maxima.narrow(axis, 0, length), maxima.narrow(axis, step, length))
+            reach += step
+        maxima = maxima.narrow(axis, 0, size)
+    return maxima
 
 
 def suppress(scores: Tensor, radius: int, rounds: int | None = None) -> Tensor:
@@ -45,13 +63,10 @@ def suppress(scores: Tensor, radius: int, rounds: int | None = None) -> Tensor:
     flat = scores <= -_window_max(-scores, 1)  # no neighbour is lower: a plateau's inside, or a pit
     left = scores.masked_fill(flat, float("-inf"))
     kept = torch.zeros_like(flat)
-    index = torch.arange(1, scores[0].numel() + 1, device=scores.device, dtype=torch.float64).reshape(scores[:1].shape)
     while True:
-        peaks = (left == _window_max(left, radius)) & (left > float("-inf"))
-        last = index * peaks  # among equal neighbours only the last in raster order stays
-        peaks = peaks & (last == _window_max(last, radius))
+        peaks = _last_of_equals((left == _window_max(left, radius)) & (left > float("-inf")), radius)
         kept = kept | peaks
-        covered = _window_max(peaks.to(scores.dtype), radius) > 0
+        covered = _window_max(peaks.to(torch.uint8), radius) > 0
         left = left.masked_fill(covered, float("-inf"))
         if rounds is not None:
             rounds -= 1
@@ -59,6 +74,15 @@ def suppress(scores: Tensor, radius: int, rounds: int | None = None) -> Tensor:
                 return kept
         if not (left > float("-inf")).any():
             return kept
+
+
+def _last_of_equals(peaks: Tensor, radius: int) -> Tensor:
+    """Of peaks in one another's window, which have equal scores, only the last in raster order stays."""
+    count = peaks[0].numel()
+    exact = torch.float32 if count < 2**24 else torch.float64
+    index = torch.arange(1, count + 1, device=peaks.device, dtype=exact).reshape(peaks[:1].shape)
+    index = index.expand(peaks.shape).masked_fill(~peaks, 0)
+    return peaks & (index == _window_max(index, radius))
 
 
 def detect(

@@ -147,10 +147,7 @@ class SAMFeat(nn.Module):
         Raises:
             InputError: the tensor has another shape, or pixel attention meets too large an image.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIDE:
-            raise InputError(
-                f"the network got shape {tuple(images.shape)}; expected (B, 3, H, W) with H, W >= {MIN_SIDE}"
-            )
+        check_images(images)
         c1, c2, c3, c4, student = self._backbone(images)
         features = torch.cat([_resize(c1, c3), _resize(c2, c3), c3, _resize(c4, c3)], dim=1)
         edges = torch.sigmoid(self.conv_edg(features))
@@ -178,9 +175,26 @@ class SAMFeat(nn.Module):
         return [first, *(_resize(scale, first) for scale in coarse)]
 
 
+def check_images(images: Tensor) -> None:
+    """Refuse what the network cannot take.
+
+    Raises:
+        InputError: another shape than (B, 3, H, W) with H, W >= 32.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < MIN_SIDE:
+        raise InputError(f"the network got shape {tuple(images.shape)}; expected (B, 3, H, W) with H, W >= {MIN_SIDE}")
+
+
 def _resize(maps: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize with half-pixel centres; shrinking by exactly 2 or 4 is a mean of 2x2 pixels, which is faster."""
-    (height, width), target = maps.shape[2:], tuple(like.shape[2:])
+    return resize(maps, (like.shape[2], like.shape[3]))
+
+
+def resize(maps: Tensor, target: tuple[int, int]) -> Tensor:
+    """Bilinear resize to (height, width) with half-pixel centres.
+
+    Shrinking by exactly 2 or 4 is a mean of 2x2 pixels, which is faster.
+    """
+    height, width = maps.shape[2:]
     if (height, width) == target:
         return maps
     if (height, width) == (2 * target[0], 2 * target[1]):

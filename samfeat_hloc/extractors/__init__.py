@@ -68,9 +68,9 @@ def get_extractor(conf: str | Mapping[str, Any], **overrides: Any) -> Extractor:
 def extractor_signature(extractor: Extractor) -> dict[str, Any]:
     """What features.h5 records as conf: the extractor's name and its settings, as JSON values.
 
-    Where the weights were loaded from and the device are left out: the weights' sha256 is recorded beside, and a
-    file may be continued on another machine.
+    Where the weights were loaded from, the device and whether the network was compiled are left out: the weights'
+    sha256 is recorded beside, and a file may be continued on another machine.
     """
     conf = to_dict(extractor.conf)
-    left_out = {"device", "weights"} if extractor.weights_sha256 else {"device"}
+    left_out = {"device", "compile"} | ({"weights"} if extractor.weights_sha256 else set())
     return {"name": extractor.name, **{key: value for key, value in conf.items() if key not in left_out}}

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from samfeat_hloc.checkpoints import Weights, load_weights
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
+from samfeat_hloc.inference import InferenceNetwork
+from samfeat_hloc.inference_stages import InferenceMaps
 from samfeat_hloc.keypoints import Keypoints, detect, refine
-from samfeat_hloc.model import MIN_SIDE, Maps
+from samfeat_hloc.model import MIN_SIDE
 from samfeat_hloc.precision import Precision, Runtime, choose_runtime
-from samfeat_hloc.sampling import sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class SAMFeatConf:
         uncertainty: standard deviation of keypoints in pixels, written to the features file.
         device: cpu, cuda, cuda:N; None: CUDA where there is one.
         precision: auto, float32, bfloat16, float16.
+        compile: run the network through ``torch.compile``, see `samfeat_hloc.inference`.
     """
 
     weights: str | None = None
@@ -54,6 +56,7 @@ class SAMFeatConf:
     uncertainty: float = 1.0
     device: str | None = None
     precision: Precision = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.max_keypoints < 1:
@@ -111,8 +114,8 @@ class SAMFeatExtractor(nn.Module):
         super().__init__()
         self.conf = conf or SAMFeatConf()
         self.runtime: Runtime = choose_runtime(self.conf.device, self.conf.precision)
-        self.network = self.runtime.prepare(weights.build())
-        self.sampling, self.refinement = weights.architecture.sampling, weights.architecture.refinement
+        self.network = InferenceNetwork(self.runtime.prepare(weights.build()), self.conf.compile)
+        self.refinement = weights.architecture.refinement
         self.weights_sha256 = weights.sha256
 
     @classmethod
@@ -145,8 +148,7 @@ class SAMFeatExtractor(nn.Module):
         padding = (-inner[0] % 8, -inner[1] % 8)
         if max(padding) > 0:
             images = F.pad(images, (0, padding[0], 0, padding[1]), mode="replicate")
-        with self.runtime.autocast():
-            maps = self.network(images * 2 - 1)
+        maps = self.network((images * 2 - 1).to(self.runtime.dtype))
         return self._features(maps, inner, size)
 
     def _inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -160,10 +162,10 @@ class SAMFeatExtractor(nn.Module):
             width, height = 16 * round(width / 16), 16 * round(height / 16)
         return max(width, MIN_SIDE), max(height, MIN_SIDE)
 
-    def _features(self, maps: Maps, inner: tuple[int, int], size: tuple[int, int]) -> list[SAMFeatFeatures]:
-        logits = maps.logits.float()
+    def _features(self, maps: InferenceMaps, inner: tuple[int, int], size: tuple[int, int]) -> list[SAMFeatFeatures]:
+        logits = maps.logits
         if self.conf.add_edges:
-            logits = logits + F.interpolate(maps.edges.float(), logits.shape[2:], mode="bilinear", align_corners=False)
+            logits = logits + F.interpolate(maps.edges, logits.shape[2:], mode="bilinear", align_corners=False)
         conf = self.conf
         found = detect(
             torch.sigmoid(logits), radius=conf.nms_radius, threshold=conf.threshold, border=conf.border,
@@ -173,13 +175,17 @@ class SAMFeatExtractor(nn.Module):
         return [self._of_one(maps, logits, i, keypoints, inner, size) for i, keypoints in enumerate(found)]
 
     def _of_one(
-        self, maps: Maps, logits: Tensor, index: int, found: Keypoints, inner: tuple[int, int], size: tuple[int, int]
+        self,
+        maps: InferenceMaps,
+        logits: Tensor,
+        index: int,
+        found: Keypoints,
+        inner: tuple[int, int],
+        size: tuple[int, int],
     ) -> SAMFeatFeatures:
         points = refine(logits[index, 0], found.points, self.refinement) if self.conf.subpixel else found.points
         padded = (logits.shape[3], logits.shape[2])
-        one = slice(index, index + 1)
-        descriptors = sample(maps.descriptors[one], points[None], padded, self.sampling)[0]
-        attention = sample(maps.attention[one], points[None], padded, self.sampling)[0, :, 0]
+        descriptors, attention = self.network.describe(maps, index, points, padded)
         scale = torch.tensor(size, device=points.device) / torch.tensor(inner, device=points.device)
         if self.conf.fit == "resize16":
             points = points * scale  # the release scales with no half-pixel shift

@@ -1,0 +1,175 @@
+"""The network's parts with their weights in one dtype, on one device, as `samfeat_hloc.inference` runs them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses
+from samfeat_hloc.model import EdgeAttention, SAMFeat, resize
+from samfeat_hloc.sampling import bilinear_taps
+
+STRIP_PIXELS = 20_480
+"""Pixels of the full-resolution strips: 64 channels of them in bfloat16 are 2.5 MiB."""
+
+
+class InferenceMaps(NamedTuple):
+    """What is computed of (B, 3, H, W) images before any keypoint is known."""
+
+    logits: Tensor  # (B, 1, H, W) float32 keypoint logits
+    edges: Tensor  # (B, 1, H/4, W/4) float32 in [0, 1]
+    features: Tensor  # (B, 384, H/4, W/4) channels last, what descriptors and attention are made of
+
+
+class Stages:
+    """The network's parts with their weights in one dtype, on one device."""
+
+    def __init__(self, model: SAMFeat, dtype: torch.dtype, plain: bool = False) -> None:
+        self.architecture = model.architecture
+        self.dtype = dtype
+        device = model.conv1a.weight.device
+        self.plain = plain or device.type != "cpu"
+        fused = not self.plain and onednn_fuses(device, dtype)
+
+        def convolution(layer: nn.Conv2d, relu: bool = True) -> Convolution:
+            return Convolution(layer, dtype, relu, fused)
+
+        self.conv1a, self.conv1b = convolution(model.conv1a), convolution(model.conv1b)
+        self.middle = [
+            [convolution(model.conv2a), convolution(model.conv2b)],
+            [convolution(model.conv3a), convolution(model.conv3b)],
+            [convolution(model.conv4a), convolution(model.conv4b)],
+        ]
+        self.student = [convolution(model.dist_conv_feat, False), convolution(model.dist_conv_fushion, False)]
+        heads = (model.heatmap1, model.heatmap2, model.heatmap3, model.heatmap4)
+        fuse = (model.fuse_weight_1, model.fuse_weight_2, model.fuse_weight_3, model.fuse_weight_4)
+        self.heads = [ThinHead(head, dtype, weight.detach()) for head, weight in zip(heads, fuse, strict=True)]
+        self.edge = convolution(model.conv_edg, False)
+        self.guide = Guidance(model.egde_module, dtype)
+        self.conv_des = convolution(model.conv_des, False)
+        weight = model.conv_des.weight.detach().to(dtype)
+        self.described = weight.permute(0, 2, 3, 1).reshape(len(weight), -1).t().contiguous()
+        self.scalemap = (model.scalemap.weight.detach(), model.scalemap.bias.detach())  # type: ignore[union-attr]
+
+    def run(self, images: Tensor) -> InferenceMaps:
+        """See `InferenceNetwork.forward`."""
+        height, width = images.shape[2:]
+        quarter = (height // 2 // 2, width // 2 // 2)
+        taps, pooled, c1 = self._full_resolution(images, quarter)
+        first, second = self.middle[0]
+        c2 = second(first(pooled))
+        first, second = self.middle[1]
+        c3 = second(first(F.max_pool2d(c2, 2)))
+        first, second = self.middle[2]
+        c4 = second(first(F.max_pool2d(c3, 2)))
+        c4 = c4 + self.student[1](self.student[0](c4))
+        features = torch.cat([c1, resize(c2, quarter), c3, resize(c4, quarter)], dim=1)
+        edges = torch.sigmoid(self.edge(features).float())
+        guided = self.architecture.attention != "off"
+        third = self.heads[2].taps(c3)
+        logits = self.heads[0].assemble(taps)
+        logits += resize(self.heads[1](c2), (height, width))
+        logits += resize(self.heads[2].assemble(third * (1 + edges) if guided else third), (height, width))
+        logits += resize(self.heads[3](c4), (height, width))
+        if guided:
+            features = self.guide(features, edges.to(self.dtype))
+        return InferenceMaps(logits, edges, features)
+
+    def _full_resolution(self, images: Tensor, quarter: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """The first two layers: what the heat map, the next layer and the descriptor take of them.
+
+        Returns:
+            (B, 9, H, W) taps of the finest heat map, (B, 64, H/2, W/2) pooled, (B, 64, H/4, W/4) resized.
+        """
+        batch, _, height, width = images.shape
+        rows = max(4, STRIP_PIXELS // (batch * width) // 4 * 4)
+        if self.plain or height % 4 or width % 4:
+            rows = height
+        parts = [self._strip(images, top, min(top + rows, height), quarter) for top in range(0, height, rows)]
+        if len(parts) == 1:
+            return parts[0]
+        taps, pooled, shrunk = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
+        return taps, pooled, shrunk
+
+    def _strip(self, images: Tensor, top: int, bottom: int, quarter: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        height, width = images.shape[2:]
+        start, end = max(top - 2, 0), min(bottom + 2, height)  # a 3x3 layer takes one more row at either side
+        hidden = self.conv1a(images[:, :, start:end])
+        hidden = hidden[:, :, max(top - 1, 0) - start : min(bottom + 1, height) - start]
+        if top == 0 or bottom == height:
+            hidden = F.pad(hidden, (0, 0, int(top == 0), int(bottom == height)))
+        c1 = self.conv1b(hidden, rows_padded=False)
+        if height % 4 or width % 4:
+            shrunk = resize(c1, quarter)
+        else:  # the mean of the middle 2x2 pixels
+            pairs = c1[:, :, 1::4] + c1[:, :, 2::4]
+            shrunk = (pairs[..., 1::4] + pairs[..., 2::4]) * 0.25
+        return self.heads[0].taps(c1), F.max_pool2d(c1, 2), shrunk
+
+    def describe_everywhere(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, h, w) -> descriptors (B, D, h, w), attention (B, 1, h, w) float32."""
+        mean = features.mean(dim=1, keepdim=True, dtype=torch.float32)
+        return self.conv_des(features), F.softplus(F.conv2d(mean, *self.scalemap, padding=1))
+
+    def describe_at(self, features: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, C, h, w), (N, 2) cell positions -> what reading the maps of `describe_everywhere` there would give."""
+        height, width = features.shape[2:]
+        corner = positions.floor()
+        fractions = positions - corner
+        around = torch.arange(-1, 3, device=positions.device)
+        columns, rows = (corner.long()[:, i, None] + around for i in (0, 1))  # (N, 4)
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
+        cells = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+        flat = features[0].permute(1, 2, 0).reshape(height * width, -1)
+        patches = flat.index_select(0, cells.flatten()).unflatten(0, (len(positions), 16))
+        along_x, along_y = bilinear_taps(fractions[:, 0], 3), bilinear_taps(fractions[:, 1], 3)
+        weights = along_y[:, :, None, :, None] * along_x[:, None, :, None, :] * inside[:, None, None]
+        read = torch.bmm(weights.reshape(-1, 9, 16).to(self.dtype), patches)
+        bias = self.conv_des.bias
+        descriptors = torch.addmm(bias, read.flatten(1), self.described)  # type: ignore[arg-type]
+        mean = patches.mean(dim=2, dtype=torch.float32) * inside.flatten(1)
+        attention = F.softplus(F.conv2d(mean.reshape(-1, 1, 4, 4), *self.scalemap))[:, 0]
+        corners = bilinear_taps(fractions[:, 1], 1).transpose(1, 2) * bilinear_taps(fractions[:, 0], 1)
+        return descriptors.float(), (attention * corners).sum(dim=(1, 2))
+
+
+class Guidance:
+    """Edge attention guidance over rows, with three matrix products in place of three 1x1 convolutions."""
+
+    def __init__(self, module: EdgeAttention, dtype: torch.dtype) -> None:
+        self.module = module
+        self.attention = module.attention
+        self.dtype = dtype
+        layers = (module.query_conv, module.key_conv, module.value_conv)
+        self.weights = [layer.weight.detach().flatten(1).to(dtype) for layer in layers]
+        self.query_bias, self.value_bias = (
+            layer.bias.detach().to(dtype)[:, None, None]  # type: ignore[union-attr]
+            for layer in (module.query_conv, module.value_conv)
+        )
+
+    def __call__(self, features: Tensor, edges: Tensor) -> Tensor:
+        """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last."""
+        if self.attention == "pixels":
+            with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                guided: Tensor = self.module(features * edges, features)
+            return guided.to(self.dtype, memory_format=torch.channels_last)
+        height, width = features.shape[2:]
+        scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / width
+        pixels = (features * edges).permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)  # (B, C, h * w)
+        query, key, value = (self._project(weight, pixels).reshape(-1, height, width) for weight in self.weights)
+        query_bias, value_bias = (bias.repeat(len(features), 1, 1) for bias in (self.query_bias, self.value_bias))
+        bias = key.sum(dim=2)[:, None] * (query_bias * scale)  # (B * C, 1, h); the rest is equal for all keys
+        scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale)
+        weights = torch.softmax(scores, dim=2, dtype=torch.float32).to(self.dtype)
+        attended = torch.baddbmm(value_bias, weights, value).reshape(features.shape)
+        return features.add_(attended.contiguous(memory_format=torch.channels_last))
+
+    @staticmethod
+    def _project(weight: Tensor, pixels: Tensor) -> Tensor:
+        """(D, C), (B, C, P) -> (B, D, P); two plain matrices multiply faster than a batch of one on a CPU."""
+        if len(pixels) == 1:
+            return torch.mm(weight, pixels[0])[None]
+        return torch.matmul(weight, pixels)
