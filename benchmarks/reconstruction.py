@@ -82,6 +82,7 @@ SETS = {
     "south_building": PhotoSet(
         "south_building/images_upright/db",
         "south_building/3D-models/aachen_v_1_1",
+        variants=(Variant(arguments=("--max-keypoints", "2048", "--num-retrieved", "15", "--num-neighbours", "5")),),
         note="The truth is a SIFT model by COLMAP at full resolution; its metre is nominal. Shares are of the longest "
         "extent of the camera path, which is shorter than the path.",
     ),

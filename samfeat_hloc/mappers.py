@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,37 @@ def run_mapper(
             target.mkdir(exist_ok=True)
             model.write_binary(target)
     return [found[key] for key in sorted(found)]
+
+
+def map_again(
+    mapper: str,
+    database: Path,
+    image_dir: Path,
+    folder: Path,
+    options: Any,
+    fixed_cameras: Collection[int] = (),
+    verbose: bool = False,
+) -> list[pycolmap.Reconstruction]:
+    """Models for a database that got further pairs since `run_mapper` made FOLDER/models from it.
+
+    The incremental mapper goes on from its largest model: it triangulates and adjusts anew, and adds the photographs
+    that fit now. The others start again. Arguments and result as of `run_mapper`.
+    """
+    if mapper != "incremental":
+        return run_mapper(mapper, database, image_dir, folder, options, fixed_cameras, verbose)
+    models = {int(path.name): read_model(path) for path in (folder / "models").iterdir()}
+    key = max(models, key=lambda key: model_size(models[key]))
+    options.constant_cameras = set(fixed_cameras)
+    options.snapshot_frames_freq = 0
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, quiet(verbose):
+        found = pycolmap.incremental_mapping(
+            database, image_dir, scratch, options=options, input_path=folder / "models" / str(key)
+        )
+    best = max(found.values(), key=model_size, default=models[key])
+    if model_size(best)[0] >= model_size(models[key])[0]:
+        models[key] = best
+        best.write_binary(folder / "models" / str(key))
+    return [models[key] for key in sorted(models)]
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -188,7 +220,12 @@ def _map_globally(
 
 def _largest(models: Mapping[int, pycolmap.Reconstruction]) -> tuple[int, int]:
     """Photographs and points of the largest model."""
-    return max(((model.num_reg_images(), model.num_points3D()) for model in models.values()), default=(0, 0))
+    return max(map(model_size, models.values()), default=(0, 0))
+
+
+def model_size(model: pycolmap.Reconstruction) -> tuple[int, int]:
+    """Photographs and points, by which the largest model is chosen."""
+    return model.num_reg_images(), model.num_points3D()
 
 
 def _num_connected(database: Path) -> int:

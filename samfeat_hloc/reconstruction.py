@@ -16,20 +16,23 @@ import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from samfeat_hloc._pycolmap import pycolmap, read_model, to_colmap
-from samfeat_hloc.colmap_database import PairCounts, check_made_from, write_verified_pairs
+from samfeat_hloc.colmap_database import PairCounts, Verify, check_made_from, write_verified_pairs
 from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError, run_cli
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.image_import import CAMERA_MODES, camera_mode_from, import_images
-from samfeat_hloc.mappers import MAPPERS, copy_database, pipeline_options, run_mapper
+from samfeat_hloc.loop_closing import close_loops
+from samfeat_hloc.mappers import MAPPERS, copy_database, map_again, model_size, pipeline_options, run_mapper
 from samfeat_hloc.options import parse_options
+from samfeat_hloc.pair_graph import MAX_STEPS, set_aside_unconfirmed
 from samfeat_hloc.stage_folder import RECORD_NAME, StageFolder
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
@@ -60,6 +63,7 @@ def main(
     fixed_cameras: Collection[int] = (),
     verified_by: Path | str | None = None,
     clock: Callable[[str], AbstractContextManager[None]] | None = None,
+    max_steps: int | None = MAX_STEPS,
 ) -> pycolmap.Reconstruction:
     """Reconstruct photographs.
 
@@ -84,6 +88,7 @@ def main(
         verified_by: folder of this stage with another mapper: its verified pairs are copied when they are of the same
             inputs, not computed again.
         clock: called with `verify` and `map`, a context for the time of each.
+        max_steps: pairs that short-cut a longer chain of stronger pairs are set aside, see `pair_graph`; None: none is.
 
     Returns:
         The largest model. One that is finished and was made from the same inputs is read, not computed.
@@ -118,10 +123,11 @@ def main(
             "matches": match_signature(match_reader),
             "camera_mode": mode.name,
             "skip_geometric_verification": skip_geometric_verification,
+            "max_steps": max_steps,
             "min_match_score": min_match_score,
             "image_options": {key: str(value) for key, value in (image_options or {}).items()},
             "mapper_options": {key: str(value) for key, value in (mapper_options or {}).items()},
-            **({} if mapper == "incremental" else {"mapper": mapper}),  # models of earlier versions stay valid
+            "mapper": mapper,
             **({} if cameras is None else {"cameras": _camera_signature(cameras, names, fixed_cameras)}),
         }
         stage = StageFolder(sfm_dir, signature, overwrite=overwrite)
@@ -132,22 +138,28 @@ def main(
             if verified_by is not None and not stage.database.exists():
                 _take_database(Path(verified_by), stage)
             import_images(stage.database, image_dir, names, mode, image_options, feature_reader, cameras)
-            counts = _fill_database(
-                stage, pair_list, feature_reader, match_reader, min_match_score, skip_geometric_verification
-            )
+            verify = (lambda _0, _1, found: accept_all(found)) if skip_geometric_verification else estimate_geometry
+            counts = _fill_database(stage, pair_list, feature_reader, match_reader, min_match_score, verify)
+        if max_steps is not None and not skip_geometric_verification:
+            set_aside_unconfirmed(stage.database, max_steps)
     if counts.verified == 0:
         raise NothingReconstructed(
             f"none of the {counts.pairs} pairs passed geometric verification ({counts.matches} matches in all); the "
             "photographs may not overlap, or features and matches are of other images"
         )
     with clock("map") if clock else nullcontext():
-        models = run_mapper(mapper, stage.database, image_dir, stage.folder, options, fixed_cameras, verbose)
+        arguments = (mapper, stage.database, image_dir, stage.folder, options, fixed_cameras, verbose)
+        models = run_mapper(*arguments)
+        if models and close_loops(stage.database, max(models, key=model_size)):
+            models = map_again(*arguments)
     if not models:
         raise NothingReconstructed(
             f"COLMAP could not start a model from {counts.verified} verified pairs; it needs two photographs of one "
             "place from different positions with 100 common points (mapper option init_min_num_inliers)"
         )
-    largest = max(models, key=lambda model: (model.num_reg_images(), model.num_points3D()))
+    largest = max(models, key=model_size)
+    with pycolmap.Database.open(stage.database) as used:  # with the pairs that closed loops
+        counts = replace(counts, verified=used.num_verified_image_pairs(), inliers=used.num_inlier_matches())
     stage.finish(largest, {**statistics_of(largest, counts), "models": len(models), "photographs": len(names)})
     shutil.rmtree(sfm_dir / "snapshots", ignore_errors=True)
     logger.info("%s: %s", sfm_dir, stage.statistics)
@@ -188,7 +200,7 @@ def _fill_database(
     features: FeatureReader,
     matches: MatchReader,
     min_match_score: float | None,
-    skip_verification: bool,
+    verify: Verify,
 ) -> PairCounts:
     """Write or go on writing verified pairs."""
     with pycolmap.Database.open(stage.database) as database:
@@ -200,16 +212,8 @@ def _fill_database(
             found = features.read(name)
             return View.build(cameras[images[name].camera_id], to_colmap(found.keypoints), found.uncertainty, None)
 
-        counts = write_verified_pairs(
-            database,
-            {name: image.image_id for name, image in images.items()},
-            pairs,
-            matches,
-            min_match_score,
-            view,
-            (lambda _view0, _view1, found: accept_all(found)) if skip_verification else estimate_geometry,
-        )
-    return counts
+        ids = {name: image.image_id for name, image in images.items()}
+        return write_verified_pairs(database, ids, pairs, matches, min_match_score, view, verify)
 
 
 def _cli() -> None:
@@ -225,6 +229,12 @@ def _cli() -> None:
     parser.add_argument("--mapper", default="incremental", choices=MAPPERS, help="global: GLOMAP")
     parser.add_argument("--skip_geometric_verification", action="store_true", help="take all matches for verified")
     parser.add_argument("--min_match_score", type=float)
+    parser.add_argument(
+        "--max_steps",
+        type=int,
+        default=MAX_STEPS,
+        help="set pairs aside that short-cut more stronger ones (%(default)s)",
+    )
     parser.add_argument("--image_options", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--mapper_options", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--overwrite", action="store_true", help="replace a model made from other inputs")

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc._pycolmap import FloatArray, pycolmap
+from samfeat_hloc.pair_evidence import CALIBRATED, is_more_than_chance
 
 MAX_ERROR_PX = 4.0
 """Largest epipolar distance of a correct match, per pixel of keypoint uncertainty; hloc's value."""
@@ -17,7 +18,6 @@ MIN_NUM_INLIERS = 15
 
 NULL_BASELINE = 1e-9
 
-CALIBRATED = int(pycolmap.TwoViewGeometryConfiguration.CALIBRATED)
 USABLE = frozenset(
     int(config)
     for config in (
@@ -136,6 +136,7 @@ def estimate_geometry(
 ) -> pycolmap.TwoViewGeometry | None:
     """COLMAP's robust two-view estimation, poses unknown; None when no usable geometry is found.
 
+    Robust estimation finds some geometry among any matches; it must be more than chance, see `pair_evidence`.
     Releases the GIL; the result depends on `seed` and the inputs alone.
     """
     if len(matches) < MIN_NUM_INLIERS:
@@ -147,6 +148,10 @@ def estimate_geometry(
     geometry = pycolmap.estimate_two_view_geometry(
         view0.camera, view0.points2D, view1.camera, view1.points2D, matches.astype(np.uint32), options
     )
-    if geometry.config not in USABLE or len(geometry.inlier_matches) < MIN_NUM_INLIERS:
+    inliers = np.asarray(geometry.inlier_matches, np.int64)
+    config = int(geometry.config)
+    if config not in USABLE or len(inliers) < MIN_NUM_INLIERS:
         return None
-    return geometry
+    found = view0.points2D[inliers[:, 0]], view1.points2D[inliers[:, 1]]
+    size = view1.camera.width, view1.camera.height
+    return geometry if is_more_than_chance(config, len(matches), *found, MAX_ERROR_PX, size) else None
