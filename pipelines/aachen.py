@@ -3,6 +3,7 @@
     python -m pipelines.aachen                          # the embedded town, rendered on the spot
     python -m pipelines.aachen --dataset DIR            # Aachen Day-Night v1.0 or v1.1 as downloaded
     python -m pipelines.aachen --features samfeat sift  # with RootSIFT beside it
+    python -m pipelines.aachen --runtime hloc           # the same through hloc's own functions, to check ours
 
 Interrupt it at any moment and run the same command again: finished work is kept.
 """
@@ -13,7 +14,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from pipelines.aachen_run import Options, run
+from pipelines.aachen_run import RUNTIMES, Options, run
 from samfeat_hloc.errors import run_cli
 from samfeat_hloc.extractors import MODULES as EXTRACTORS
 from samfeat_hloc.matchers import MODULES as MATCHERS
@@ -36,6 +37,12 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
     parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
     parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS))
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        default=defaults.runtime,
+        help="hloc: every stage by the functions of an importable hloc, into OUTPUTS/hloc (default: %(default)s)",
+    )
     parser.add_argument("--weights", help="shipped name or checkpoint file, for SAMFeat")
     parser.add_argument(
         "--resume",

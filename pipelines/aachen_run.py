@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from samfeat_hloc.evaluation import Summary, format_table, summarize
 from samfeat_hloc.extractors import Extractor, get_extractor
 from samfeat_hloc.formats.poses import validate_submission
 from samfeat_hloc.layout import CONDITIONS, PAIR_LISTS
-from samfeat_hloc.localization import QueryResult
+from samfeat_hloc.localization import Localization, QueryResult
 from samfeat_hloc.match_features import DEFAULT_CACHE_MB
 from samfeat_hloc.matchers import get_matcher
 
 logger = logging.getLogger(__name__)
+RUNTIMES = ("native", "hloc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class Options:
     pairs: Path | None = None
     seed: int = 0
     num_pictures: int = 6
+    runtime: str = "native"
 
     def __post_init__(self) -> None:
         for name in ("num_covis", "num_loc"):
@@ -50,6 +53,13 @@ class Options:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected at least 1")
         if self.max_keypoints is not None and self.max_keypoints < 1:
             raise ConfigError(f"--max-keypoints is {self.max_keypoints}; expected at least 1")
+        if self.runtime not in RUNTIMES:
+            raise ConfigError(f"--runtime is '{self.runtime}'; expected one of {', '.join(RUNTIMES)}")
+
+    @property
+    def results(self) -> Path:
+        """Where results go: those of hloc beside ours, never among them."""
+        return self.outputs / "hloc" if self.runtime == "hloc" else self.outputs
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -57,8 +67,10 @@ def run(options: Options) -> dict[str, Any]:
 
     Raises:
         InputError: the dataset is missing or damaged, or the outputs belong to another run.
+        MissingDependencyError: ``runtime`` is hloc, and there is none to import.
     """
     clock = Clock()
+    stages, runtime = _stages(options)
     dataset = options.dataset
     if dataset is None:
         from datasets.town import write_town
@@ -78,9 +90,9 @@ def run(options: Options) -> dict[str, Any]:
         if options.weights is not None and name.startswith("samfeat"):
             overrides["weights"] = options.weights
         extractor = get_extractor(name, **overrides)
-        files = Files(options.outputs / name)
+        files = Files(options.results / name)
         _announce(world, extractor, options, max_keypoints, pair_list)
-        localization = localize(
+        localization = stages(
             world,
             extractor,
             options.matcher,
@@ -104,10 +116,21 @@ def run(options: Options) -> dict[str, Any]:
         "seconds": {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()},
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
-    with replace_file(options.outputs / "summary.json") as path:
+    if options.runtime != "native":
+        summary["runtime"] = runtime
+    with replace_file(options.results / "summary.json") as path:
         path.write_text(json.dumps(summary, indent=2) + "\n")
     _print(options, world, rows, features, summary)
     return summary
+
+
+def _stages(options: Options) -> tuple[Callable[..., Localization], str]:
+    """The stages of the chosen runtime, and its name for the summary; hloc is looked for before any work."""
+    if options.runtime == "native":
+        return localize, "native"
+    from pipelines import aachen_hloc
+
+    return aachen_hloc.localize, f"hloc {aachen_hloc.check_hloc()}"
 
 
 def _pair_list(world: World, options: Options) -> Path:
@@ -175,4 +198,4 @@ def _print(
             counts = [f"{c} {entry[c]['localized']} of {entry[c]['queries']} localized" for c in world.conditions]
             print(f"{name}: {', '.join(counts)} (no ground truth here; submit the poses to visuallocalization.net)")
     total = sum(summary["seconds"].values())
-    print(f"\n{total:.0f} s, {summary['peak_memory_mb']:.0f} MB; poses, reports and pictures in {options.outputs}")
+    print(f"\n{total:.0f} s, {summary['peak_memory_mb']:.0f} MB; poses, reports and pictures in {options.results}")

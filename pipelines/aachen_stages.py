@@ -127,7 +127,7 @@ def localize(
                 files.global_descriptors, files.pairs_query, num_loc, query_list=queries, db_list=database
             )
         else:
-            write_pairs(files.pairs_query, _given_query_pairs(pair_list, set(queries), set(database)))
+            write_pairs(files.pairs_query, given_query_pairs(pair_list, set(queries), set(database)))
     with clock("match"):
         match_features.main(
             matcher, files.pairs_query, files.features, matches=files.matches_query, overwrite=overwrite
@@ -176,7 +176,7 @@ def _write_database_pairs(
     write_pairs(output, kept)
 
 
-def _given_query_pairs(pair_list: Path, queries: set[str], database: set[str]) -> Iterable[tuple[str, str]]:
+def given_query_pairs(pair_list: Path, queries: set[str], database: set[str]) -> Iterable[tuple[str, str]]:
     """Pairs (query, database image) of a list, in either order there."""
     for first, second in read_pairs(pair_list):
         if first in queries and second in database:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 import numpy as np
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, point3D_ids, pycolmap
+from samfeat_hloc.formats.names import check_known
 
 
 class Scene:
@@ -63,6 +64,25 @@ class Scene:
                 frontier += linked
             found.append(component)
         return sorted(found, key=len, reverse=True)
+
+
+def posed_images(model: pycolmap.Reconstruction, names: Iterable[str]) -> pycolmap.Reconstruction:
+    """A model of some images alone, with their poses, ids and cameras, and without points: to triangulate anew.
+
+    Raises:
+        InputError: a name that is not in the model, or an image of it without a pose.
+    """
+    images = {image.name: image for image in model.images.values() if image.has_pose}
+    wanted = list(dict.fromkeys(names))
+    check_known(wanted, images, "the request", "the model")
+    chosen = [images[name] for name in wanted]
+    part = pycolmap.Reconstruction()
+    for camera_id in sorted({image.camera_id for image in chosen}):
+        part.add_camera_with_trivial_rig(model.cameras[camera_id])
+    for image in sorted(chosen, key=lambda image: image.image_id):
+        alone = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=image.image_id)
+        part.add_image_with_trivial_frame(alone, image.cam_from_world())
+    return part
 
 
 def _share_points(ids0: IntArray, ids1: IntArray) -> bool:
