@@ -49,6 +49,9 @@ class LossConfig:
     """Ours: keypoints finer than a pixel are trained; use it with the architecture's refinement "soft"."""
     ranking: Literal["matches", "off"] = "off"
     """Ours: keypoints whose descriptors find each other are to be scored above those whose do not."""
+    attention: Literal["held", "learned"] = "held"
+    """Whether the relation and grouping losses may move the attention that weighs them. The paper's may, and then the
+    attention grows until one cell's relation to itself is all that counts; docs/training.md has the figures."""
     detector_weight: float = 1.0
     descriptor_weight: float = 1.0
     relations_weight: float = 1.0

@@ -53,14 +53,16 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
     points = batch.points.flatten(0, 1)
     descriptors = F.normalize(sample(maps.descriptors, points, size, sampling), dim=-1).unflatten(0, (2, -1))
     attention = sample(maps.attention, points, size, sampling)[..., 0].unflatten(0, (2, -1))
+    looks = maps.attention.detach() if config.attention == "held" else maps.attention
     parts = {
         "detector": (_detector(maps, batch, config), config.detector_weight),
         "descriptor": (_descriptor(descriptors, attention, batch, config), config.descriptor_weight),
     }
     if config.relations != "off":
-        parts["relations"] = (_relations(maps, batch, config), config.relations_weight)
+        parts["relations"] = (_relations(maps, looks, batch, config), config.relations_weight)
     if config.groups != "off":
-        weighted = (descriptors * attention[..., None]).flatten(0, 1)
+        seen_by = sample(looks, points, size, sampling)
+        weighted = descriptors.flatten(0, 1) * seen_by
         parts["groups"] = (_groups(weighted, batch, config), config.groups_weight)
     if config.edges != "off":
         target, seen = batch.edges.flatten(0, 1), batch.edges_seen.flatten(0, 1)
@@ -88,11 +90,11 @@ def _descriptor(descriptors: Tensor, attention: Tensor, batch: Batch, config: Lo
     return dual_softmax_loss(*shared, config.temperature, config.attention_temperature)
 
 
-def _relations(maps: Maps, batch: Batch, config: LossConfig) -> Tensor:
+def _relations(maps: Maps, attention: Tensor, batch: Batch, config: LossConfig) -> Tensor:
     teacher, seen = batch.embedding.flatten(0, 1), batch.embedding_seen.flatten(0, 1)
     if config.relations == "features":
         return feature_loss(maps.student, teacher, seen)
-    attention = F.avg_pool2d(maps.attention, 2)  # bilinear to half the size
+    attention = F.avg_pool2d(attention, 2)  # bilinear to half the size
     if config.relations == "released":
         return released_relation_loss(maps.student, teacher, attention, seen)
     return relation_loss(maps.student, teacher, attention, seen, weighted=config.relations == "paper")

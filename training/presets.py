@@ -30,6 +30,7 @@ def paper() -> TrainingConfig:
             relations="paper",
             groups="paper",
             edges="l1",
+            attention="learned",
             safe_radius=16.0,
         ),
         steps=PAPER_SAMPLES * PAPER_EPOCHS // PAPER_BATCH,
