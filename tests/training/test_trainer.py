@@ -25,6 +25,7 @@ from tests.training.photographs import write_photos
 from training.batch import Batch
 from training.config import LossConfig, TrainingConfig
 from training.feed import Feed
+from training.objective import losses
 from training.pack import pack
 from training.records import SourceConfig
 from training.schedule import learning_rate
@@ -142,6 +143,7 @@ VARIANTS = [
     {"relations": "unweighted", "groups": "paper", "edges": "l1", "detector": "every-scale"},
     {"relations": "released", "groups": "released", "descriptor": "triplet", "safe_radius": 16.0},
     {"relations": "off", "groups": "off", "edges": "off"},
+    {"attention": "learned", "positions": "soft-argmax", "ranking": "matches"},
 ]
 
 
@@ -150,6 +152,18 @@ def test_every_variant_trains(config: TrainingConfig, variant: dict[str, str]) -
     config = replace(config, steps=2, losses=LossConfig(**variant))  # type: ignore[arg-type]
     Trainer(config, runtime()).run()
     assert all(np.isfinite(list(line.values())).all() for line in log(config))
+
+
+@pytest.mark.parametrize("loss", ["relations", "groups"])
+@pytest.mark.parametrize("attention", ["held", "learned"])
+def test_who_moves_the_attention(config: TrainingConfig, loss: str, attention: str) -> None:
+    trainer = Trainer(config, runtime())
+    batch = Feed(config, torch.device("cpu"), Team()).draw(0)
+    form = LossConfig(attention=attention)  # type: ignore[arg-type]
+    maps = trainer.model(batch.images.flatten(0, 1) * 2 - 1)
+    found = losses(maps, batch, form, config.architecture.sampling)[loss]
+    (gradient,) = torch.autograd.grad(found, trainer.model.scalemap.weight, allow_unused=True)
+    assert (gradient is None) == (attention == "held")
 
 
 def test_direct_feature_distillation_keeps_all_channels(config: TrainingConfig) -> None:
