@@ -8,9 +8,10 @@ turns, several times; the median counts. Imports and the loading of the network 
 What is measured is kept (`--outputs`, by setting and by the code of the side), so an interrupted command goes on where
 it was.
 
-hloc's triangulation writes pairs that pycolmap 4 takes for UNDEFINED and finds no point. With `--hloc-pycolmap FOLDER`
-(pip install --no-deps --target FOLDER pycolmap==3.13.0) this one stage of hloc runs as written, on the older pycolmap;
-without it by estimate_two_view_geometries=True, which takes many times longer: measured once, and ours in the same way.
+hloc's triangulation writes pairs that pycolmap 4 takes for UNDEFINED, and finds no point: they are marked CALIBRATED
+for it here. With `--hloc-pycolmap FOLDER` (pip install --no-deps --target FOLDER pycolmap==3.13.0) this one stage of
+hloc runs as written, on the older pycolmap. `--estimated` adds a row with estimate_two_view_geometries=True on both
+sides, which takes many times longer: measured once.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dataset", type=Path, help="folder in Aachen's layout; default: the embedded town")
     parser.add_argument("--hloc", type=Path, help="hloc's checkout; default: ours alone")
     parser.add_argument("--hloc-pycolmap", type=Path, help="folder with pycolmap 3.13, for hloc's triangulation")
+    parser.add_argument("--estimated", action="store_true", help="also triangulate by robust estimation, once")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/vs_hloc"), help="default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write all figures here")
     parser.add_argument("--runs", type=int, default=3, help="of each stage (%(default)s)")
@@ -71,7 +73,7 @@ def main() -> None:
         max_keypoints=options.max_keypoints,
     )
     models = {"aliked": str(options.aliked), "lightglue": str(options.lightglue)} if options.aliked else {}
-    benchmark = Benchmark(setting, options.outputs, options.hloc, options.hloc_pycolmap, models)
+    benchmark = Benchmark(setting, options.outputs, options.hloc, options.hloc_pycolmap, options.estimated, models)
     report = benchmark.run(options.runs)
     print(format_report(report))
     if options.json:

@@ -129,9 +129,17 @@ def hloc_match(job: Job) -> Run:
 
 
 def hloc_triangulate(job: Job, estimate: bool = False) -> Run:
-    """hloc's triangulation; with the known poses it finds no point on pycolmap 4."""
+    """hloc's triangulation, with the known poses or by robust estimation.
+
+    hloc writes the pairs it verified without saying of what kind they are. pycolmap 4 takes such pairs for UNDEFINED
+    and triangulates none. Here they are CALIBRATED to it, so that hloc's work can be timed on the pycolmap of ours.
+    """
     from hloc import triangulation
 
+    pycolmap = triangulation.pycolmap
+    if int(pycolmap.__version__.split(".")[0]) >= 4:
+        make, calibrated = pycolmap.TwoViewGeometry, pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+        pycolmap.TwoViewGeometry = lambda **given: make(**{"config": int(calibrated), **given})
     files = job.files
     return lambda: triangulation.main(
         job.output / "sfm", files.reference, job.images, files.pairs_db, files.features, files.matches,

@@ -55,6 +55,7 @@ class Benchmark:
         outputs: folder of all settings.
         hloc: its checkout; None: without hloc.
         hloc_pycolmap: folder with a pycolmap before 4, for hloc's triangulation; None: that of the other stages.
+        estimated: triangulate by robust estimation too.
         models: ONNX files "aliked" and "lightglue", or none.
 
     Raises:
@@ -63,33 +64,37 @@ class Benchmark:
     """
 
     def __init__(
-        self, setting: Setting, outputs: Path, hloc: Path | None, hloc_pycolmap: Path | None, models: Mapping[str, str]
+        self,
+        setting: Setting,
+        outputs: Path,
+        hloc: Path | None = None,
+        hloc_pycolmap: Path | None = None,
+        estimated: bool = False,
+        models: Mapping[str, str] | None = None,
     ) -> None:
         self.setting = setting
         self.files = Files(outputs.resolve() / setting.digest)
-        self.models = dict(models)
+        self.models = dict(models or {})
+        self.estimated = estimated
         self.hloc = hloc.resolve() if hloc else None
         self.hloc_pycolmap = hloc_pycolmap.resolve() if hloc_pycolmap else None
         self.versions = self._versions("localize") if self.hloc else {}
-        triangulates_on = self._versions("triangulate")["pycolmap"] if self.hloc else "4"
-        self.known_poses = int(triangulates_on.split(".")[0]) < 4
-        if self.hloc_pycolmap and not self.known_poses:
+        self.triangulates_on = self._versions("triangulate")["pycolmap"] if self.hloc else ""
+        if self.hloc_pycolmap and int(self.triangulates_on.split(".")[0]) >= 4:
             raise InputError(
-                f"--hloc-pycolmap {self.hloc_pycolmap} has pycolmap {triangulates_on}; expected one before 4: "
+                f"--hloc-pycolmap {self.hloc_pycolmap} has pycolmap {self.triangulates_on}; expected one before 4: "
                 f"pip install --no-deps --target {self.hloc_pycolmap} pycolmap==3.13.0"
             )
         code = _digest_sources(ROOT / "samfeat_hloc")
-        on = f"{self.hloc} {self.versions} {triangulates_on}"
+        on = f"{self.hloc} {self.versions} {self.triangulates_on}"
         self.code = {"ours": code, "hloc": f"{code} {on}", "colmap": code}  # hloc runs our SAMFeat too
 
     def jobs(self) -> list[tuple[str, str]]:
         """(side, job) in the order of the stages, hloc beside ours."""
-        left_out = {("hloc", "triangulate")} if not self.known_poses else set()
-        if self.known_poses or not self.hloc:
-            left_out |= {("hloc", "triangulate-estimated"), ("ours", "triangulate-estimated")}
-        if not self.models:
-            left_out.add(("colmap", "aliked"))
-        return [job for job in JOBS if job not in left_out and (self.hloc or job[0] != "hloc")]
+        left_out = set() if self.models else {"aliked"}
+        if not self.estimated:
+            left_out.add("triangulate-estimated")
+        return [(side, job) for side, job in JOBS if job not in left_out and (self.hloc or side != "hloc")]
 
     def run(self, runs: int) -> dict[str, Any]:
         """Measure what is not measured yet; compare; report.
@@ -119,7 +124,9 @@ class Benchmark:
             "setting": asdict(self.setting),
             "runs": runs,
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "hloc": {"path": str(self.hloc), **self.versions} if self.hloc else None,
+            "hloc": {"path": str(self.hloc), **self.versions, "triangulates_on": f"pycolmap {self.triangulates_on}"}
+            if self.hloc
+            else None,
             "rows": rows(measured, self.files.read_plan()),
             "comparison": comparison,
             "measured": measured,

@@ -92,16 +92,12 @@ def test_the_median_counts_and_ratios_are_hlocs_to_ours() -> None:
     assert "ours alone" in text
 
 
-def test_hloc_with_known_poses_is_what_triangulation_is_compared_with() -> None:
-    measured = {
-        "ours triangulate": [run(1, 1)],
-        "ours triangulate-estimated": [run(5, 1)],
-        "hloc triangulate-estimated": [run(10, 1)],
-    }
-    times = {row["stage"]: row.get("times_faster") for row in rows(measured, PLAN)}
-    assert times == {"triangulate": 10, "triangulate, both estimated": 2}
-    known = rows({**measured, "hloc triangulate": [run(3, 1)]}, PLAN)
-    assert {row["stage"]: row.get("times_faster") for row in known}["triangulate"] == 3
+def test_jobs_follow_what_is_given(tmp_path: Path) -> None:
+    alone = Benchmark(Setting(), tmp_path).jobs()
+    assert {side for side, _ in alone} == {"ours", "colmap"}
+    assert ("ours", "triangulate-estimated") not in alone and ("colmap", "aliked") not in alone
+    more = Benchmark(Setting(), tmp_path, estimated=True, models={"aliked": "a", "lightglue": "b"}).jobs()
+    assert set(more) - set(alone) == {("ours", "triangulate-estimated"), ("colmap", "aliked")}
 
 
 def test_every_job_can_be_run() -> None:
@@ -221,7 +217,7 @@ def test_a_folder_without_hloc_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         pytest.skip("hloc can be imported from anywhere here")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(MissingDependencyError, match=r"hloc cannot be imported from .*No module named 'hloc'"):
-        Benchmark(Setting(), tmp_path, tmp_path, None, {})
+        Benchmark(Setting(), tmp_path, tmp_path)
 
 
 @pytest.mark.slow
@@ -251,6 +247,7 @@ def test_one_run_measures_every_stage_and_the_next_measures_none_again(tmp_path:
         assert same["correspondences"]["largest_difference_mm"] < 1
         assert same["correspondences"]["largest_difference_deg"] < 0.01
         assert stages["match"]["times_faster"] > 0
+        assert same["models"]["hloc triangulate"] == same["models"]["ours triangulate"]
     else:
         assert "ours alone" in printed
     results = sorted((tmp_path / "out").glob("*/results/ours-localize-0.json"))
