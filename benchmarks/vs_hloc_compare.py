@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.vs_hloc_setting import Files
 from samfeat_hloc._pycolmap import FloatArray, IntArray, make_camera, pose_to_array, pycolmap, read_model, to_colmap
-from samfeat_hloc.absolute_pose import gather
+from samfeat_hloc.correspondences import gather
 from samfeat_hloc.evaluation import pose_errors
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader

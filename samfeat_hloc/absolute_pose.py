@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, pose_to_array, pycolmap
+from samfeat_hloc.correspondences import gather
 from samfeat_hloc.pose_evidence import (
     MIN_POINTS,
     NO_EVIDENCE,
@@ -65,30 +66,6 @@ class PoseOptions:
 
 
 @dataclass(frozen=True)
-class Correspondences:
-    """2D-3D correspondences of a query; every pair of keypoint and 3D point once, in ascending order.
-
-    Attributes:
-        keypoints: (C,) indices of the query's keypoints.
-        points3D: (C,) ids of 3D points.
-        votes: (C,) number of retrieved images whose match says so.
-        num_matches: matches before repetitions were put together: the sum of the votes.
-    """
-
-    keypoints: IntArray
-    points3D: IntArray
-    votes: IntArray
-
-    @property
-    def num_matches(self) -> int:
-        """Matches with keypoints that observe a 3D point."""
-        return int(self.votes.sum())
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-
-@dataclass(frozen=True)
 class PoseEstimate:
     """The answer for one query.
 
@@ -127,22 +104,6 @@ class Candidate:
     evidence: int
 
 
-def gather(matched: Sequence[tuple[npt.NDArray[np.integer[Any]], IntArray]]) -> Correspondences:
-    """2D-3D correspondences of a query from its matches with several images.
-
-    Args:
-        matched: for each image (M, 2) matches (query keypoint, image keypoint) and the (N,) 3D point ids of the image's
-            keypoints, -1 for none.
-    """
-    rows = [np.zeros((0, 2), np.int64)]
-    for matches, ids in matched:
-        points = ids[matches[:, 1]]
-        seen = points >= 0
-        rows.append(np.column_stack([matches[seen, 0].astype(np.int64), points[seen]]))
-    unique, votes = np.unique(np.concatenate(rows), axis=0, return_counts=True)
-    return Correspondences(unique[:, 0], unique[:, 1], votes.astype(np.int64))
-
-
 def localize_from_matches(
     keypoints: FloatArray,
     matched: Sequence[tuple[npt.NDArray[np.integer[Any]], IntArray]],
@@ -154,7 +115,7 @@ def localize_from_matches(
 
     Args:
         keypoints: (N, 2) of the query in COLMAP's pixel coordinates.
-        matched: see `gather`.
+        matched: see `samfeat_hloc.correspondences.gather`.
         scene: has the points' positions.
         camera: of the query; not refined.
         options: thresholds, gate, seed.

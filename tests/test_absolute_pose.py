@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, pose_to_array, pycolmap
-from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, gather, localize_from_matches
+from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, localize_from_matches
+from samfeat_hloc.correspondences import count_rows, count_votes, gather
 from samfeat_hloc.evaluation import pose_errors
 from samfeat_hloc.scene import Scene
 from tests.world import CAMERA, HEIGHT, WIDTH, look_at, make_points
@@ -90,3 +91,20 @@ def test_gather_counts_votes_and_drops_keypoints_without_point() -> None:
     assert found.votes.tolist() == [1, 1, 2]
     assert found.num_matches == 4
     assert len(gather([])) == 0
+
+
+@pytest.mark.parametrize("largest_id", [40, 2**31, 2**62])
+def test_votes_are_those_of_the_plain_way(largest_id: int) -> None:
+    rng = np.random.default_rng(0)
+    keypoints = rng.integers(0, 30, 2000)
+    points3D = rng.choice(rng.integers(0, largest_id, 20, endpoint=True), 2000)
+    fast, plain = count_votes(keypoints, points3D), count_rows(keypoints, points3D)
+    np.testing.assert_array_equal(fast.keypoints, plain.keypoints)
+    np.testing.assert_array_equal(fast.points3D, plain.points3D)
+    np.testing.assert_array_equal(fast.votes, plain.votes)
+    assert fast.num_matches == 2000 and fast.votes.max() > 1
+
+
+def test_no_match_is_no_correspondence() -> None:
+    assert len(gather([])) == 0
+    assert len(gather([(np.zeros((2, 2), np.int32), np.array([-1]))])) == 0

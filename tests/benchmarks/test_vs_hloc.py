@@ -26,7 +26,7 @@ from benchmarks.vs_hloc_run import JOBS, Benchmark
 from benchmarks.vs_hloc_setting import Files, Setting, spread
 from benchmarks.vs_hloc_worker import measure
 from samfeat_hloc._pycolmap import read_model, to_colmap
-from samfeat_hloc.absolute_pose import gather
+from samfeat_hloc.correspondences import gather
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs, retrieved, write_pairs

@@ -24,7 +24,7 @@ from pipelines.aachen_hloc_results import read_results
 from pipelines.aachen_run import Options, run
 from pipelines.aachen_stages import Files
 from samfeat_hloc._pycolmap import pose_to_array, read_model, to_colmap
-from samfeat_hloc.absolute_pose import gather
+from samfeat_hloc.correspondences import gather
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs, retrieved
