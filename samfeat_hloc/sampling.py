@@ -19,7 +19,7 @@ def sample(maps: Tensor, points: Tensor, image_size: tuple[int, int], sampling: 
     Returns:
         (B, N, C) float32.
     """
-    grid = _normalised(points, image_size, sampling)
+    grid = normalised(points, image_size, sampling)
     values = F.grid_sample(maps.float(), grid[:, :, None], padding_mode="border", align_corners=False)
     return values[..., 0].transpose(1, 2)
 
@@ -37,7 +37,7 @@ def cell_positions(points: Tensor, cells: tuple[int, int], image_size: tuple[int
         (..., 2) float32 x, y, within the map.
     """
     size = torch.tensor(cells, dtype=torch.float32, device=points.device)
-    positions = ((_normalised(points, image_size, sampling) + 1) * size - 1) / 2
+    positions = ((normalised(points, image_size, sampling) + 1) * size - 1) / 2
     return torch.minimum(positions.clamp_min(0), size - 1)
 
 
@@ -56,9 +56,15 @@ def bilinear_taps(fractions: Tensor, taps: int) -> Tensor:
     return first + fractions[:, None, None] * (second - first)
 
 
-def _normalised(points: Tensor, image_size: tuple[int, int], sampling: str) -> Tensor:
-    """Positions as `F.grid_sample` takes them: -1 and 1 are the outer borders of the map's cells."""
-    extent = torch.tensor(image_size, dtype=torch.float32, device=points.device)
+def normalised(points: Tensor, image_size: tuple[int, int], sampling: str) -> Tensor:
+    """Positions as `F.grid_sample` takes them: -1 and 1 are the outer borders of the map's cells.
+
+    Args:
+        points: (..., 2) pixels x, y.
+        image_size: (W, H).
+        sampling: ``exact`` or ``released``.
+    """
+    x, y = points.float().unbind(dim=-1)
     if sampling == "released":
-        return points.float() * 2 / (extent - 1) - 1
-    return (points.float() * 2 + 1) / extent - 1
+        return torch.stack([side * 2 / (size - 1) - 1 for side, size in zip((x, y), image_size, strict=True)], dim=-1)
+    return torch.stack([(side * 2 + 1) / size - 1 for side, size in zip((x, y), image_size, strict=True)], dim=-1)

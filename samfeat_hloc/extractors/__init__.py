@@ -16,6 +16,7 @@ MODULES = {
     "samfeat": "samfeat_hloc.extractors.samfeat",
     "samfeat-aachen": "samfeat_hloc.extractors.samfeat",
     "samfeat-released": "samfeat_hloc.extractors.samfeat",
+    "samfeat-onnx": "samfeat_hloc.extractors.samfeat_onnx",
     "sift": "samfeat_hloc.extractors.sift",
 }
 """Conf name -> its module, which has `CONFS: dict[str, conf dataclass]` and `create(name, conf) -> Extractor`."""
@@ -68,9 +69,9 @@ def get_extractor(conf: str | Mapping[str, Any], **overrides: Any) -> Extractor:
 def extractor_signature(extractor: Extractor) -> dict[str, Any]:
     """What features.h5 records as conf: the extractor's name and its settings, as JSON values.
 
-    Where the weights were loaded from, the device and whether the network was compiled are left out: the weights'
-    sha256 is recorded beside, and a file may be continued on another machine.
+    Where the weights were loaded from and what runs the network where are left out: the weights' sha256 is recorded
+    beside, and a file may be continued on another machine.
     """
     conf = to_dict(extractor.conf)
-    left_out = {"device", "compile"} | ({"weights"} if extractor.weights_sha256 else set())
+    left_out = {"device", "compile", "threads", "providers"} | ({"weights"} if extractor.weights_sha256 else set())
     return {"name": extractor.name, **{key: value for key, value in conf.items() if key not in left_out}}
