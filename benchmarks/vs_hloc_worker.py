@@ -33,16 +33,15 @@ def measure(files: Files, side: str, job_name: str, output: Path, models: dict[s
     start = time.perf_counter()
     run = find_job(side, job_name)(job)
     setup_s = time.perf_counter() - start
-    inside_before, imports_mb = job.load_s, peak_memory_mb()
+    before_s, before_cpu_s, imports_mb = job.load_s, job.load_cpu_s, peak_memory_mb()
     cpu, start = _cpu_s(), time.perf_counter()
     run()
-    wall = time.perf_counter() - start
-    inside = job.load_s - inside_before  # loaded while the clock ran
+    wall, spent = time.perf_counter() - start, _cpu_s() - cpu
     return {
-        "seconds": wall - inside,
-        "cpu_s": _cpu_s() - cpu - inside,
+        "seconds": wall - (job.load_s - before_s),  # hloc loads its models while the clock runs
+        "cpu_s": spent - (job.load_cpu_s - before_cpu_s),
         "load_s": job.load_s,
-        "import_s": setup_s - inside_before,
+        "import_s": setup_s - before_s,
         "peak_mb": peak_memory_mb(),
         "imports_mb": imports_mb,
         "helpers_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
