@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from benchmarks.vs_hloc_report import rows
 from benchmarks.vs_hloc_setting import Files, Setting
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import InputError, MissingDependencyError
+from samfeat_hloc.progress import progress
 
 ROOT = Path(__file__).parents[1]
 logger = logging.getLogger(__name__)
@@ -85,9 +87,19 @@ class Benchmark:
                 f"--hloc-pycolmap {self.hloc_pycolmap} has pycolmap {self.triangulates_on}; expected one before 4: "
                 f"pip install --no-deps --target {self.hloc_pycolmap} pycolmap==3.13.0"
             )
-        code = _digest_sources(ROOT / "samfeat_hloc")
-        on = f"{self.hloc} {self.versions} {self.triangulates_on}"
-        self.code = {"ours": code, "hloc": f"{code} {on}", "colmap": code}  # hloc runs our SAMFeat too
+        self._ours = _digest_sources(sorted((ROOT / "samfeat_hloc").rglob("*.py")))
+        self._theirs = _digest_sources(sorted((self.hloc / "hloc").rglob("*.py"))) if self.hloc else ""
+        self._jobs = _digest_sources(
+            [ROOT / "benchmarks" / f"vs_hloc_{part}.py" for part in ("jobs", "worker", "colmap")]
+        )
+
+    def code(self, side: str, job: str) -> str:
+        """What a measurement is of: one of other code, or with another pycolmap, is not taken for it."""
+        if side != "hloc":
+            return f"{self._jobs} {self._ours}"
+        pycolmap = self.triangulates_on if job == "triangulate" else self.versions["pycolmap"]
+        network = self._ours if job == "extract" else ""  # hloc runs our SAMFeat
+        return f"{self._jobs} {self._theirs} {pycolmap} {network}".rstrip()
 
     def jobs(self) -> list[tuple[str, str]]:
         """(side, job) in the order of the stages, hloc beside ours."""
@@ -103,10 +115,14 @@ class Benchmark:
             InputError: a stage failed; with its last line and its log.
         """
         self._child("ours", "prepare", 0, once=True)
-        for number in range(runs):
-            for side, job in self.jobs() if number % 2 == 0 else reversed(self.jobs()):
-                if number == 0 or job not in ONCE:
-                    self._child(side, job, number)
+        plan = [
+            (side, job, number)
+            for number in range(runs)
+            for side, job in (self.jobs() if number % 2 == 0 else reversed(self.jobs()))
+            if number == 0 or job not in ONCE
+        ]
+        for side, job, number in progress(plan, total=len(plan), desc="vs_hloc", unit="run"):
+            self._child(side, job, number)
         comparison: dict[str, Any] = {}
         if self.hloc:
             self._child("hloc", "correspondences", 0)
@@ -123,6 +139,7 @@ class Benchmark:
         return {
             "setting": asdict(self.setting),
             "runs": runs,
+            "versions": {name: metadata.version(name) for name in ("pycolmap", "torch", "numpy", "h5py")},
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "hloc": {"path": str(self.hloc), **self.versions, "triangulates_on": f"pycolmap {self.triangulates_on}"}
             if self.hloc
@@ -135,16 +152,15 @@ class Benchmark:
     def _child(self, side: str, job: str, number: int, *, once: bool = False, again: bool = False) -> None:
         """Run one job in a process of its own, unless its result is there."""
         result, output = self.files.result(side, job, number), self.files.output(side, job, number)
-        if result.is_file() and not again and (once or self._is_current(result, side)):
+        if result.is_file() and not again and (once or self._is_current(result, side, job)):
             return
         result.unlink(missing_ok=True)
         shutil.rmtree(output, ignore_errors=True)
         self.files.results.mkdir(parents=True, exist_ok=True)
         request = self.files.root / "request.json"
         with replace_file(request) as path:
-            path.write_text(
-                json.dumps({"setting": asdict(self.setting), "models": self.models, "code": self.code[side]})
-            )
+            code = self.code(side, job)
+            path.write_text(json.dumps({"setting": asdict(self.setting), "models": self.models, "code": code}))
         logger.info("%s %s, run %d", side, job, number + 1)
         command = [sys.executable, "-m", "benchmarks.vs_hloc_worker", str(request), str(self.files.root), side, job]
         log = result.with_suffix(".log")
@@ -162,8 +178,8 @@ class Benchmark:
         if number or job in NOT_COMPARED:
             shutil.rmtree(output, ignore_errors=True)
 
-    def _is_current(self, result: Path, side: str) -> bool:
-        return bool(json.loads(result.read_text()).get("code") == self.code[side])
+    def _is_current(self, result: Path, side: str, job: str) -> bool:
+        return bool(json.loads(result.read_text()).get("code") == self.code(side, job))
 
     def _environment(self, side: str, job: str) -> dict[str, str]:
         folders = [ROOT]
@@ -193,8 +209,8 @@ class Benchmark:
         return versions
 
 
-def _digest_sources(folder: Path) -> str:
+def _digest_sources(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    for path in paths:
+        digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
