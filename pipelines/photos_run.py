@@ -122,6 +122,7 @@ def _map(
     stages = {
         "verify": (f"verification ({mapper})", [sfm / DATABASE_NAME]),
         "map": (f"mapping ({mapper})", [sfm / "models"]),
+        "finish": (f"last adjustment ({mapper})", []),
     }
     others = [folder / other for other in options.mapper if other != mapper]
     row: dict[str, Any] = {"model": str(sfm.relative_to(options.out)), "error": "", "largest": 0, "models": []}

@@ -11,7 +11,6 @@ photographs, though not with the same last digits as a run without a break.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,15 +24,17 @@ from samfeat_hloc._pycolmap import pycolmap, read_model, to_colmap
 from samfeat_hloc.colmap_database import PairCounts, Verify, check_made_from, write_verified_pairs
 from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError, run_cli
+from samfeat_hloc.final_adjustment import finish_model
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.image_import import CAMERA_MODES, camera_mode_from, import_images
 from samfeat_hloc.loop_closing import close_loops
-from samfeat_hloc.mappers import MAPPERS, copy_database, map_again, model_size, pipeline_options, run_mapper
+from samfeat_hloc.mappers import MAPPERS, map_again, model_size, pipeline_options, run_mapper
+from samfeat_hloc.mapping_inputs import camera_signature, take_database
 from samfeat_hloc.options import parse_options
 from samfeat_hloc.pair_graph import MAX_STEPS, set_aside_unconfirmed
-from samfeat_hloc.stage_folder import RECORD_NAME, StageFolder
+from samfeat_hloc.stage_folder import StageFolder
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
 
@@ -64,6 +65,7 @@ def main(
     verified_by: Path | str | None = None,
     clock: Callable[[str], AbstractContextManager[None]] | None = None,
     max_steps: int | None = MAX_STEPS,
+    finish: bool = True,
 ) -> pycolmap.Reconstruction:
     """Reconstruct photographs.
 
@@ -87,8 +89,10 @@ def main(
         fixed_cameras: ids of those `cameras` whose intrinsics stay as given; for the global mapper, all or none.
         verified_by: folder of this stage with another mapper: its verified pairs are copied when they are of the same
             inputs, not computed again.
-        clock: called with `verify` and `map`, a context for the time of each.
+        clock: called with `verify`, `map` and `finish`, a context for the time of each.
         max_steps: pairs that short-cut a longer chain of stronger pairs are set aside, see `pair_graph`; None: none is.
+        finish: align the largest model's observations in the photographs and adjust it with a robust loss, see
+            `final_adjustment`; `models/` has it as the mapper left it.
 
     Returns:
         The largest model. One that is finished and was made from the same inputs is read, not computed.
@@ -124,11 +128,12 @@ def main(
             "camera_mode": mode.name,
             "skip_geometric_verification": skip_geometric_verification,
             "max_steps": max_steps,
+            "finish": finish,
             "min_match_score": min_match_score,
             "image_options": {key: str(value) for key, value in (image_options or {}).items()},
             "mapper_options": {key: str(value) for key, value in (mapper_options or {}).items()},
             "mapper": mapper,
-            **({} if cameras is None else {"cameras": _camera_signature(cameras, names, fixed_cameras)}),
+            **({} if cameras is None else {"cameras": camera_signature(cameras, names, fixed_cameras)}),
         }
         stage = StageFolder(sfm_dir, signature, overwrite=overwrite)
         if stage.finished:
@@ -136,7 +141,7 @@ def main(
             return read_model(sfm_dir)
         with clock("verify") if clock else nullcontext():
             if verified_by is not None and not stage.database.exists():
-                _take_database(Path(verified_by), stage)
+                take_database(Path(verified_by), stage)
             import_images(stage.database, image_dir, names, mode, image_options, feature_reader, cameras)
             verify = (lambda _0, _1, found: accept_all(found)) if skip_geometric_verification else estimate_geometry
             counts = _fill_database(stage, pair_list, feature_reader, match_reader, min_match_score, verify)
@@ -158,40 +163,15 @@ def main(
             "place from different positions with 100 common points (mapper option init_min_num_inliers)"
         )
     largest = max(models, key=model_size)
+    if finish:
+        with clock("finish") if clock else nullcontext():
+            finish_model(largest, image_dir, options, fixed_cameras)
     with pycolmap.Database.open(stage.database) as used:  # with the pairs that closed loops
         counts = replace(counts, verified=used.num_verified_image_pairs(), inliers=used.num_inlier_matches())
     stage.finish(largest, {**statistics_of(largest, counts), "models": len(models), "photographs": len(names)})
     shutil.rmtree(sfm_dir / "snapshots", ignore_errors=True)
     logger.info("%s: %s", sfm_dir, stage.statistics)
     return largest
-
-
-def _camera_signature(
-    cameras: Mapping[str, pycolmap.Camera], names: Sequence[str], fixed: Collection[int]
-) -> dict[str, list[Any]]:
-    """What each image's camera is, in JSON values."""
-    return {
-        name: [
-            camera.camera_id, camera.model_name, camera.width, camera.height, list(camera.params),
-            camera.has_prior_focal_length, camera.camera_id in fixed,
-        ]
-        for name in names
-        if (camera := cameras.get(name)) is not None
-    }  # fmt: skip
-
-
-def _take_database(folder: Path, stage: StageFolder) -> None:
-    """Copy another mapper's database when its pairs are of the same inputs."""
-    try:
-        signature = json.loads((folder / RECORD_NAME).read_text())["signature"]
-    except (OSError, ValueError, KeyError):
-        return
-    of_mapping = {"mapper", "mapper_options"}
-    theirs, ours = (
-        {key: value for key, value in given.items() if key not in of_mapping} for given in (signature, stage.signature)
-    )
-    if theirs == ours and (folder / stage.database.name).exists():
-        copy_database(folder / stage.database.name, stage.database)
 
 
 def _fill_database(
@@ -235,6 +215,7 @@ def _cli() -> None:
         default=MAX_STEPS,
         help="set pairs aside that short-cut more stronger ones (%(default)s)",
     )
+    parser.add_argument("--no_finish", action="store_false", dest="finish", help="the model as the mapper left it")
     parser.add_argument("--image_options", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--mapper_options", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--overwrite", action="store_true", help="replace a model made from other inputs")
