@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses
+from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses, times_pixels
 from samfeat_hloc.model import EdgeAttention, SAMFeat, resize
 from samfeat_hloc.sampling import bilinear_taps
 
@@ -158,18 +158,11 @@ class Guidance:
             return guided.to(self.dtype, memory_format=torch.channels_last)
         height, width = features.shape[2:]
         scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / width
-        pixels = (features * edges).permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2)  # (B, C, h * w)
-        query, key, value = (self._project(weight, pixels).reshape(-1, height, width) for weight in self.weights)
+        weighted = features * edges
+        query, key, value = (times_pixels(weight, weighted).reshape(-1, height, width) for weight in self.weights)
         query_bias, value_bias = (bias.repeat(len(features), 1, 1) for bias in (self.query_bias, self.value_bias))
         bias = key.sum(dim=2)[:, None] * (query_bias * scale)  # (B * C, 1, h); the rest is equal for all keys
         scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale)
-        weights = torch.softmax(scores, dim=2, dtype=torch.float32).to(self.dtype)
+        weights = torch.softmax(scores, dim=2)  # in float32 inside, whatever the dtype
         attended = torch.baddbmm(value_bias, weights, value).reshape(features.shape)
         return features.add_(attended.contiguous(memory_format=torch.channels_last))
-
-    @staticmethod
-    def _project(weight: Tensor, pixels: Tensor) -> Tensor:
-        """(D, C), (B, C, P) -> (B, D, P); two plain matrices multiply faster than a batch of one on a CPU."""
-        if len(pixels) == 1:
-            return torch.mm(weight, pixels[0])[None]
-        return torch.matmul(weight, pixels)
