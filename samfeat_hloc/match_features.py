@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.matches import MatchReader, MatchWriter
 from samfeat_hloc.formats.names import check_pair_keys
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
-from samfeat_hloc.matchers import MODULES, Matcher, Matches, get_matcher, matcher_signature
+from samfeat_hloc.matchers import MODULES, Matcher, get_matcher, matcher_signature
+from samfeat_hloc.matchers.schedule import MAX_STACKED, PreparedCache, match_pairs, order_pairs
 from samfeat_hloc.progress import progress
 
+__all__ = ["MAX_STACKED", "PreparedCache", "main", "match_pairs", "order_pairs"]
 logger = logging.getLogger(__name__)
-MAX_STACKED = 16  # second images given to the matcher at once, which stacks as many as its memory likes
-DEFAULT_CACHE_MB = 1024
+DEFAULT_CACHE_MB = 256  # 230 images of 4096 keypoints with 128 float16 each
 
 
 def main(
@@ -75,68 +75,16 @@ def main(
             path, matcher_signature(matcher), reader0.signature, reader1.signature, overwrite=overwrite
         )
         with writer:
-            todo = [pair for pair in wanted if not writer.has(*pair)]
-            if len(todo) < len(wanted):
-                logger.info("%s has %d of %d pairs already", path, len(wanted) - len(todo), len(wanted))
+            missing = {pair for pair in wanted if not writer.has(*pair)}
+            if len(missing) < len(wanted):
+                logger.info("%s has %d of %d pairs already", path, len(wanted) - len(missing), len(wanted))
             cache = PreparedCache(matcher, cache_mb * 2**20)
+            # the order of all pairs, not of the missing ones: a run that was interrupted ends with the same file
+            todo = [pair for pair in order_pairs(wanted, reader0, reader1, cache) if pair in missing] if missing else []
             found = match_pairs(matcher, todo, reader0, reader1, cache)
             for (name0, name1), result in progress(found, total=len(todo), desc="matches", unit="pair"):
                 writer.add(name0, name1, result.matches0, result.scores0, result.num_keypoints1)
     return path
-
-
-class PreparedCache:
-    """Prepared descriptors by file and name; the least recently used are dropped beyond `max_bytes`.
-
-    Attributes:
-        reads: how often an image's features were read.
-    """
-
-    def __init__(self, matcher: Matcher, max_bytes: int) -> None:
-        self._matcher = matcher
-        self._max_bytes = max_bytes
-        self._held: OrderedDict[tuple[Path, str], Any] = OrderedDict()
-        self._bytes = 0
-        self.reads = 0
-
-    def get(self, reader: FeatureReader, name: str) -> Any:
-        """The image's descriptors as the matcher wants them."""
-        key = (reader.path, name)
-        if key in self._held:
-            self._held.move_to_end(key)
-            return self._held[key]
-        self.reads += 1
-        prepared = self._matcher.prepare(reader.read(name))
-        self._held[key] = prepared
-        self._bytes += prepared.nbytes
-        while self._bytes > self._max_bytes and len(self._held) > 1:
-            _, dropped = self._held.popitem(last=False)
-            self._bytes -= dropped.nbytes
-        return prepared
-
-
-def match_pairs(
-    matcher: Matcher,
-    pairs: Iterable[Pair],
-    reader0: FeatureReader,
-    reader1: FeatureReader,
-    cache: PreparedCache,
-) -> Iterator[tuple[Pair, Matches]]:
-    """Match pairs grouped by their first image, several second images at once.
-
-    Yields:
-        a pair and its matches, in the order of the groups.
-    """
-    groups: dict[str, list[str]] = {}
-    for name0, name1 in pairs:
-        groups.setdefault(name0, []).append(name1)
-    for name0, names1 in groups.items():
-        first = cache.get(reader0, name0)
-        for start in range(0, len(names1), MAX_STACKED):
-            stacked = names1[start : start + MAX_STACKED]
-            others = [cache.get(reader1, name1) for name1 in stacked]
-            for name1, result in zip(stacked, matcher.match_many(first, others), strict=True):
-                yield (name0, name1), result
 
 
 def _features_path(features: Path | str, export_dir: Path | str | None) -> Path:

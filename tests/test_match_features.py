@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from samfeat_hloc import match_features
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.formats.features import FeatureReader, Features, FeatureWriter
 from samfeat_hloc.formats.h5store import journal_path
+from samfeat_hloc.formats.journal import count_records
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.matchers import get_matcher
@@ -83,6 +85,56 @@ def test_all_pairs_once_and_images_read_once(tmp_path: Path, features: Path, pai
         small = match_features.PreparedCache(matcher, 1)
         rows = list(match_features.match_pairs(matcher, wanted, source, source, small))
         assert len(rows) == len(wanted)  # a small cache reads more often, with the same result
+
+
+def test_a_small_cache_reads_each_image_rarely(tmp_path: Path) -> None:
+    """Blocks of images: 40 images in all pairs, memory for 12."""
+    names = [f"{number}.jpg" for number in range(40)]
+    path = tmp_path / "f.h5"
+    with FeatureWriter(path, {"name": "test"}, "w") as writer:
+        for number, name in enumerate(names):
+            writer.add(name, make(50, number))
+    wanted = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    matcher = get_matcher("nn-mutual")
+    results = []
+    for images in (100, 12, 1):
+        with FeatureReader(path) as source:
+            cache = match_features.PreparedCache(matcher, images * matcher.prepare(make(50, 0)).nbytes)
+            order = match_features.order_pairs(wanted, source, source, cache)
+            assert sorted(order) == sorted(wanted)
+            results.append(dict(match_features.match_pairs(matcher, order, source, source, cache)))
+        assert cache.reads <= {100: 40, 12: 40 * 40 / 2 / 6 + 40, 1: 41 * 40}[images]
+    for found in results[1:]:
+        for pair in wanted:
+            np.testing.assert_array_equal(found[pair].matches0, results[0][pair].matches0)
+
+
+def test_a_defect_of_the_matcher_surfaces_and_finished_pairs_stay(
+    tmp_path: Path, features: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matcher = get_matcher("nn-mutual")
+    threads = torch.get_num_threads()
+    calls = 0
+
+    def broken(first: object, others: list[object]) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise RuntimeError("out of memory")
+        return real(first, others)  # type: ignore[arg-type]
+
+    real = matcher.match_many
+    monkeypatch.setattr(matcher, "match_many", broken)
+    monkeypatch.setattr(match_features, "get_matcher", lambda _: matcher)
+    path = tmp_path / "m.h5"
+    with pytest.raises(RuntimeError, match="out of memory"):
+        match_features.main("nn-mutual", pairs, features, matches=path)
+    assert not path.exists()
+    assert count_records(journal_path(path)) > 0
+    assert torch.get_num_threads() == threads
+    match_features.main("nn-mutual", pairs, features, matches=path)
+    whole = match_features.main("nn-mutual", pairs, features, matches=tmp_path / "whole.h5")
+    assert path.read_bytes() == whole.read_bytes()
 
 
 def test_killed_twice(tmp_path: Path, features: Path, pairs: Path) -> None:

@@ -189,7 +189,7 @@ class FeatureReader:
             raise InputError(f"{self.path}: '{name}' has keypoints but no descriptors; extract the features again")
         keypoints = np.asarray(group["keypoints"][()], np.float32).reshape(-1, 2)
         count = len(keypoints)
-        descriptors = np.ascontiguousarray(group["descriptors"][()].astype(np.float32).T)
+        descriptors = group["descriptors"][()].T.astype(np.float32, order="C")
         if count == 0:
             descriptors = descriptors.reshape(0, descriptors.shape[-1] or max(descriptors.shape))
         ones = np.ones(count, np.float32)

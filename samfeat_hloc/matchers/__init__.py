@@ -43,10 +43,17 @@ class Matches:
 
 
 class Matcher(Protocol):
-    """Matches one image with several. Descriptors are prepared once an image, then used in any number of pairs."""
+    """Matches one image with several. Descriptors are prepared once an image, then used in any number of pairs.
+
+    Attributes:
+        name: of the conf.
+        conf: a frozen dataclass, which determines the matches.
+        call_size: similarities (keypoints times keypoints) from which one call of `match_many` has enough to do.
+    """
 
     name: str
     conf: Any
+    call_size: int
 
     def __call__(self, features0: Features, features1: Features) -> Matches:
         """Match two images."""
@@ -57,7 +64,7 @@ class Matcher(Protocol):
         ...
 
     def match_many(self, first: Any, others: Sequence[Any]) -> list[Matches]:
-        """Match one prepared image with each of the others."""
+        """Match one prepared image with each of the others. Several threads call this at once."""
         ...
 
 

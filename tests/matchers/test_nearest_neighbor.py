@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from samfeat_hloc.config import resolve
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
-from samfeat_hloc.matchers import get_matcher
+from samfeat_hloc.matchers import MODULES, candidates, dense, get_matcher
+from samfeat_hloc.matchers.nearest_neighbor import NearestNeighbor
 from samfeat_hloc.matchers.reference import match_reference
 
 CONFS: list[dict[str, Any]] = [
@@ -44,22 +46,76 @@ FIRST = make(230, 0)
 OTHERS = [make(180, 1, FIRST), make(0, 2), make(1, 3), make(300, 4, FIRST), make(2, 5, FIRST)]
 
 
-@pytest.mark.parametrize("block", [2**20, 3000, 1], ids=["whole", "blocks", "rows"])
+def matchers(conf: dict[str, Any]) -> list[Any]:
+    """The same settings by a product in bfloat16, in float32, and by whole matrices as on CUDA."""
+    name, resolved = resolve("matcher", conf, MODULES, {})
+    ways: list[dict[str, Any]] = [{"product": torch.bfloat16}, {"product": torch.float32}, {"dense": True}]
+    return [NearestNeighbor(name, resolved, device="cpu", **way) for way in ways]
+
+
+@pytest.mark.parametrize("tile", [2**22, 1], ids=["whole", "tiles"])
 @pytest.mark.parametrize("conf", CONFS, ids=str)
-def test_equals_the_reference(conf: dict[str, Any], block: int) -> None:
-    matcher: Any = get_matcher(conf)
-    matcher.block, matcher.stack = block, 4 * block
-    for first in (FIRST, make(0, 9), make(1, 10)):
-        found = matcher.match_many(matcher.prepare(first), [matcher.prepare(other) for other in OTHERS])
-        for other, matches in zip(OTHERS, found, strict=True):
-            wanted = match_reference(first, other, matcher.conf)
-            np.testing.assert_array_equal(matches.matches0, wanted)
-            assert matches.matches0.dtype == np.int32
-            assert matches.num_keypoints1 == len(other)
-            used = matches.indices()
-            cosine = (first.descriptors[used[:, 0]] * other.descriptors[used[:, 1]]).sum(axis=1)
-            np.testing.assert_allclose(matches.scores0[used[:, 0]], 0.5 + 0.5 * cosine, atol=1e-4)
-            assert not matches.scores0[matches.matches0 < 0].any()
+def test_equals_the_reference(conf: dict[str, Any], tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "TILE_BYTES", tile)
+    monkeypatch.setattr(dense, "LIMIT", tile)
+    for matcher in matchers(conf):
+        for first in (FIRST, make(0, 9), make(1, 10)):
+            found = matcher.match_many(matcher.prepare(first), [matcher.prepare(other) for other in OTHERS])
+            for other, matches in zip(OTHERS, found, strict=True):
+                wanted = match_reference(first, other, matcher.conf)
+                np.testing.assert_array_equal(matches.matches0, wanted)
+                assert matches.matches0.dtype == np.int32
+                assert matches.num_keypoints1 == len(other)
+                used = matches.indices()
+                cosine = (first.descriptors[used[:, 0]] * other.descriptors[used[:, 1]]).sum(axis=1)
+                np.testing.assert_allclose(matches.scores0[used[:, 0]], 0.5 + 0.5 * cosine, atol=1e-4)
+                assert not matches.scores0[matches.matches0 < 0].any()
+
+
+def crowd(count: int, seed: int, spread: float) -> Features:
+    """Descriptors so near to a few centres that bfloat16 cannot order them; every 7th is repeated exactly."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(5, 24))
+    descriptors = (centres[np.arange(count) % 5] + spread * rng.normal(size=(count, 24))).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    descriptors[7::7] = descriptors[: len(descriptors[7::7])]
+    attention = rng.uniform(0.3, 2, count).astype(np.float32)
+    return Features(np.zeros((count, 2), np.float32), descriptors, np.ones(count, np.float32), attention, (10, 10))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 0.02, 0.2])
+@pytest.mark.parametrize("conf", CONFS, ids=str)
+def test_bounds_decide_nothing_wrongly(conf: dict[str, Any], spread: float) -> None:
+    """Where bfloat16 leaves everything open, the exact costs decide as in float64, ties included."""
+    first, other = crowd(333, 1, spread), crowd(401, 2, spread)
+    for matcher in matchers(conf)[:2]:
+        wanted = match_reference(first, other, matcher.conf)
+        if spread == 0 and "ratio" not in conf["name"]:
+            assert (wanted >= 0).any()
+        np.testing.assert_array_equal(matcher(first, other).matches0, wanted)
+
+
+def test_the_bounds_hold_and_candidates_are_few() -> None:
+    """Every true cost lies within the bounds of the computed one, and the nearest is always a candidate."""
+    rng = np.random.default_rng(3)
+    for scale in (1.0, 0.05, 7.0):
+        pair = [rng.normal(size=(count, 128)).astype(np.float32) * scale for count in (300, 500)]
+        for metric in ("l2", "dot"):
+            for dtype in (torch.bfloat16, torch.float32):
+                first, other = (candidates.make_operand(each, metric, dtype) for each in pair)
+                bound = candidates.bounds(first, other)
+                left = candidates.flipped(first.rows("first"))
+                true = first.halves[:, None] + other.halves - pair[0].astype(np.float64) @ pair[1].T
+                computed = candidates._costs(candidates._product(left, other.rows("second")))[:300, :500]
+                every = np.arange(300)
+                assert (true >= bound.low(computed.T, every).T).all()
+                assert (true <= bound.high(computed.T, every).T).all()
+                seen = candidates.scan(left, other.rows("second"), bound, 500)
+                assert set(enumerate(true.argmin(axis=1))) <= set(zip(seen.rows, seen.columns, strict=True))
+                assert len(seen.rows) < 3 * 300
+                two = candidates.scan(left, other.rows("second"), bound, 500, two=True)
+                nearest = np.argsort(true, axis=1)[:, :2]
+                assert {(i, j) for i in every for j in nearest[i]} <= set(zip(two.rows, two.columns, strict=True))
 
 
 @pytest.mark.parametrize("weighting", ["unit", "attention"])
