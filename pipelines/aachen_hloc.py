@@ -3,6 +3,8 @@
 SAMFeat enters as a plug-in (`samfeat_hloc.register_with_hloc`); extraction, pairs, matching, triangulation and
 localization are hloc's functions. Two things hloc does not have are ours: the codebook of the global descriptors,
 learnt from the map, and for SIFT the global descriptors. The results get the same reports; hloc gives no covariance.
+A second run continues as hloc does: it skips images and pairs that its files have, and of those that a kill left half
+written it does not know; `--no-resume` makes everything again.
 """
 
 from __future__ import annotations
@@ -92,6 +94,8 @@ def localize(
         "extractor": extractor_signature(extractor),
         "weights_sha256": extractor.weights_sha256,
         "matcher": matcher,
+        "num_covis": num_covis,
+        "pair_list": file_sha256(pair_list) if pair_list is not None else None,
         "images": image_bytes(world),
     }
     _open_folder(files.folder, settings, resume)
@@ -189,7 +193,7 @@ def _open_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
         InputError: the folder has results of other settings, or was not made by this pipeline.
     """
     record = folder / SETTINGS_NAME
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         if not record.is_file():
             raise InputError(f"{folder} holds files that `--runtime hloc` did not make; give other --outputs")
         found = json.loads(record.read_text())
