@@ -2,9 +2,10 @@
 
 Mutual nearest neighbours of two photographs of different places are hundreds of random matches, and among these some
 epipolar geometry always has dozens of "inliers": robust estimation looks for the one that has most. COLMAP's limit of
-15 is then no test at all. Two are made here, and a pair must pass both. Chance must not explain that many inliers. And
-inliers that are neighbours in one photograph must be neighbours in the other, since surfaces are smooth: this tells
-bricks that match bricks anywhere in the same row of another wall, which level epipolar lines count as right.
+15 is then no test at all. Two questions are asked here. How many inliers would chance find among so many matches? And
+are inliers that are neighbours in one photograph neighbours in the other, as on any surface? The second tells bricks
+that match bricks anywhere in the same row of another wall, which level epipolar lines count as right. The evidence of
+both is added; without the second there is none.
 
 Figures behind the limits: docs/reconstruction.md.
 """
@@ -21,7 +22,10 @@ MAX_LOG10_FALSE_ALARMS = -2.0
 """One pair in a hundred without anything in common may pass by chance."""
 
 MIN_SUPPORT = 0.6
-"""Least share of inliers whose neighbour stays a neighbour: random matches have 0.02, right ones 0.9."""
+"""Least share of inliers whose neighbour stays a neighbour. Right ones have 0.9."""
+
+CHANCE_SUPPORT = 0.5
+"""The same of inliers between different walls: far above pure chance, since a window's corners match together."""
 
 NEIGHBOURS = 5
 MAX_POINTS = 300
@@ -101,7 +105,7 @@ def is_more_than_chance(
     max_error: float,
     image_size: tuple[int, int],
 ) -> bool:
-    """Both tests of this module.
+    """Whether the evidence of inliers and of their neighbours suffices.
 
     Args:
         config: `TwoViewGeometryConfiguration` of the geometry.
@@ -111,8 +115,13 @@ def is_more_than_chance(
         max_error: of an inlier, pixels.
         image_size: width and height of the second photograph.
     """
+    support = neighbour_support(inliers0, inliers1)
+    if support < MIN_SUPPORT:
+        return False
+    trials = min(len(inliers0), MAX_POINTS)
+    coherence = log_tail(round(support * trials), trials, CHANCE_SUPPORT) / math.log(10)
     false_alarms = log10_false_alarms(config, num_matches, len(inliers0), max_error, image_size)
-    return false_alarms <= MAX_LOG10_FALSE_ALARMS and neighbour_support(inliers0, inliers1) >= MIN_SUPPORT
+    return false_alarms + coherence <= MAX_LOG10_FALSE_ALARMS
 
 
 def _neighbours(points: FloatArray) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

@@ -79,6 +79,15 @@ def test_matches_of_the_same_row_elsewhere_are_no_neighbours() -> None:
     assert is_more_than_chance(UNCALIBRATED, 500, points, points + np.array([30, 2]), 4.0, SIZE)
 
 
+def test_neighbours_that_stay_make_up_for_few_matches() -> None:
+    points = np.random.default_rng(4).uniform([0, 0], SIZE, (24, 2))
+    assert -2 < log10_false_alarms(UNCALIBRATED, 90, 24, 4.0, SIZE) < 2  # not enough alone
+    assert is_more_than_chance(UNCALIBRATED, 90, points, points + np.array([30, 2]), 4.0, SIZE)
+    halves = points.copy()
+    halves[::3] = np.random.default_rng(5).uniform([0, 0], SIZE, (8, 2))
+    assert not is_more_than_chance(UNCALIBRATED, 90, points, halves, 4.0, SIZE)
+
+
 def test_support_is_the_smaller_of_both_directions() -> None:
     points = np.random.default_rng(2).uniform([0, 0], SIZE, (100, 2))
     squeezed = np.column_stack([points[:, 0], np.zeros(100)])
