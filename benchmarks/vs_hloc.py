@@ -20,6 +20,7 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks.vs_hloc_colmap import colmap_options
 from benchmarks.vs_hloc_report import format_report
 from benchmarks.vs_hloc_run import Benchmark
 from benchmarks.vs_hloc_setting import Setting
@@ -73,6 +74,8 @@ def main() -> None:
         max_keypoints=options.max_keypoints,
     )
     models = {"aliked": str(options.aliked), "lightglue": str(options.lightglue)} if options.aliked else {}
+    if models:
+        colmap_options("aliked", setting.max_keypoints, models)  # whether this pycolmap can, before hours of work
     benchmark = Benchmark(setting, options.outputs, options.hloc, options.hloc_pycolmap, options.estimated, models)
     report = benchmark.run(options.runs)
     print(format_report(report))

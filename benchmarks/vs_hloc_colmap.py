@@ -35,7 +35,7 @@ def extract_and_match(
         InputError: a model file is missing.
         MissingDependencyError: this pycolmap was built without ONNX.
     """
-    extraction, matching = options(kind, max_keypoints, models)
+    extraction, matching = colmap_options(kind, max_keypoints, models)
     database_path = output / "database.db"
     with quiet():
         start = time.perf_counter()
@@ -52,10 +52,10 @@ def extract_and_match(
     return {"seconds": seconds, "match_s": match_s, "match_pairs": len(pairs), "keypoints": round(keypoints)}
 
 
-def options(
+def colmap_options(
     kind: str, max_keypoints: int, models: Mapping[str, str]
 ) -> tuple[pycolmap.FeatureExtractionOptions, pycolmap.FeatureMatchingOptions]:
-    """pycolmap's options for one kind of features."""
+    """pycolmap's options for one kind of features; arguments and errors are those of `extract_and_match`."""
     extraction, matching = pycolmap.FeatureExtractionOptions(), pycolmap.FeatureMatchingOptions()
     matching.skip_geometric_verification = True
     extraction.use_gpu = matching.use_gpu = False

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 
 from benchmarks.vs_hloc import parse
-from benchmarks.vs_hloc_colmap import options
+from benchmarks.vs_hloc_colmap import colmap_options
 from benchmarks.vs_hloc_compare import compare_correspondences, compare_matches, statistics
 from benchmarks.vs_hloc_report import format_report, rows
 from benchmarks.vs_hloc_run import JOBS, Benchmark
 from benchmarks.vs_hloc_setting import Files, Setting, spread
 from benchmarks.vs_hloc_worker import measure
-from samfeat_hloc._pycolmap import read_model, to_colmap
+from samfeat_hloc._pycolmap import pycolmap, read_model, to_colmap
 from samfeat_hloc.correspondences import gather
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from samfeat_hloc.formats.matches import MatchReader
@@ -209,7 +209,20 @@ def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give --hloc too"):
         parse(["--hloc-pycolmap", str(tmp_path)])
     with pytest.raises(InputError, match="no aliked model file"):
-        options("aliked", 512, {})
+        colmap_options("aliked", 512, {})
+
+
+def test_aliked_takes_the_given_models_where_pycolmap_has_onnx(tmp_path: Path) -> None:
+    models = {name: str(tmp_path / f"{name}.onnx") for name in ("aliked", "lightglue")}
+    for path in models.values():
+        Path(path).write_bytes(b"")
+    if not hasattr(pycolmap.FeatureExtractionOptions(), "aliked"):
+        with pytest.raises(MissingDependencyError, match="without ONNX"):
+            colmap_options("aliked", 512, models)
+        return
+    extraction, matching = colmap_options("aliked", 512, models)
+    assert extraction.aliked.n16rot_model_path == models["aliked"]
+    assert matching.aliked.lightglue.model_path == models["lightglue"]
 
 
 def test_a_folder_without_hloc_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +231,12 @@ def test_a_folder_without_hloc_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(MissingDependencyError, match=r"hloc cannot be imported from .*No module named 'hloc'"):
         Benchmark(Setting(), tmp_path, tmp_path)
+
+
+def test_a_stage_that_fails_says_so_and_where_its_output_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ours prepare ended with status 2: error: .*absent does not exist") as error:
+        Benchmark(Setting(dataset=str(tmp_path / "absent")), tmp_path / "out").run(1)
+    assert "ours-prepare-0.log" in str(error.value)
 
 
 @pytest.mark.slow
