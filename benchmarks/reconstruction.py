@@ -5,9 +5,9 @@
 Runs `pipelines.photos` with SAMFeat and SIFT and with COLMAP's incremental and global mapper, all in one go, and writes
 benchmarks/results/reconstruction-SET.json with the commands. Strecha's scenes are mapped with intrinsics unknown (the
 photographs have no EXIF and one size, so that they share a camera, whose focal length starts from COLMAP's guess) and
-with the known ones, which stay fixed. SAMFeat is matched by mutual neighbours, the pipeline's default, and once more
-with the ratio test that SIFT has. Positions are compared after the similarity transform that fits the true ones
-best (least squares over all registered cameras).
+with the known ones, which stay fixed. SAMFeat is matched as the pipeline does by default, by mutual neighbours or, with
+known intrinsics, with the ratio test that SIFT has, and once more the other way. Positions are compared after the
+similarity transform that fits the true ones best (least squares over all registered cameras).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.photos import parse
-from pipelines.photos_run import run
+from pipelines.photos_options import Options
+from pipelines.photos_run import matcher_of, run
 from samfeat_hloc._pycolmap import FloatArray, pycolmap, read_model
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import InputError, run_cli
@@ -41,13 +42,11 @@ class Variant:
         name: of the variant.
         arguments: further ones of pipelines.photos; {truth} is the file of true cameras.
         features: kinds it is run with; None: all that were asked for.
-        same_matches: the matches are those of the first variant.
     """
 
     name: str = "unknown"
     arguments: tuple[str, ...] = ()
     features: tuple[str, ...] | None = None
-    same_matches: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,15 +66,16 @@ class PhotoSet:
     note: str = ""
 
 
-RATIO = ("--matcher", "nn-ratio")  # SIFT has the ratio test in every variant
+CAMERAS = ("--cameras", "{truth}")
 KNOWN = (
     Variant(),
-    Variant("known", ("--cameras", "{truth}")),
-    Variant("known, ratio test", ("--cameras", "{truth}", *RATIO), ("samfeat",), same_matches=False),
+    Variant("known", CAMERAS),
+    Variant("known, mutual neighbours", (*CAMERAS, "--matcher", "nn-mutual"), ("samfeat",)),
 )
 SETS = {
     "sacre_coeur": PhotoSet(
-        "sacre_coeur", variants=(Variant(), Variant("unknown, ratio test", RATIO, ("samfeat",), same_matches=False))
+        "sacre_coeur",
+        variants=(Variant(), Variant("unknown, ratio test", ("--matcher", "nn-ratio"), ("samfeat",))),
     ),
     "fountain": PhotoSet("strecha/fountain-P11/images", "strecha/fountain-P11/cameras.json", KNOWN),
     "herz_jesus": PhotoSet("strecha/Herz-Jesus-P8/images", "strecha/Herz-Jesus-P8/cameras.json", KNOWN),
@@ -130,19 +130,20 @@ def measure(
     """Run one set with all its variants; the rows of its table."""
     chosen = SETS[name]
     rows, commands = [], []
-    first: Path | None = None
+    first: tuple[Path, Options] | None = None
     for variant in chosen.variants:
         out = outputs / name / re.sub(r"\W+", "-", variant.name)
         kinds = [kind for kind in features if variant.features is None or kind in variant.features]
         if not kinds:
             continue
-        if first is not None:
-            _share_features(first, out, kinds, variant.same_matches)
-        first = first or out
         words = [str(data / chosen.photographs), "--outputs", str(out), "--features", *kinds, "--mapper", *mappers]
         words += [word.format(truth=data / chosen.truth) for word in variant.arguments] + list(extra)
         commands.append(shlex.join(["python", "-m", "pipelines.photos", *words]))
-        report = run(parse(words))
+        given = parse(words)
+        first = first or (out, given)
+        for kind in kinds:
+            _share_features(first[0] / kind, out / kind, matcher_of(first[1], kind) == matcher_of(given, kind))
+        report = run(given)
         for found in report["runs"]:
             row = {"intrinsics": variant.name, **{key: found[key] for key in ("features", "matcher", "mapper")}}
             row |= {key: found["statistics"].get(key) for key in STATISTICS}
@@ -173,13 +174,12 @@ def _accuracy(model: pycolmap.Reconstruction, truth: Mapping[str, FloatArray]) -
     }
 
 
-def _share_features(source: Path, target: Path, kinds: Sequence[str], with_matches: bool) -> None:
-    """Features and matches do not depend on the cameras: a second variant takes the first one's."""
-    for kind in kinds:
-        for name in ("features.h5", "matches.h5") if with_matches else ("features.h5",):
-            if (source / kind / name).is_file() and not (target / kind / name).exists():
-                with replace_file(target / kind / name) as temporary:
-                    shutil.copyfile(source / kind / name, temporary)
+def _share_features(source: Path, target: Path, with_matches: bool) -> None:
+    """Features do not depend on the cameras, nor matches by the same matcher: a variant takes the first one's."""
+    for name in ("features.h5", "matches.h5") if with_matches else ("features.h5",):
+        if (source / name).is_file() and not (target / name).exists():
+            with replace_file(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
 
 
 def table(result: Mapping[str, Any]) -> str:

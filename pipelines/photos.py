@@ -6,7 +6,8 @@
 
 With known focal lengths (EXIF or --cameras) the global mapper is as good as the incremental one and scales better;
 without, take the incremental one. --matcher nn-ratio keeps fewer and cleaner matches than SAMFeat's mutual neighbours:
-cameras are more accurate where photographs overlap well, and fewer are connected where they do not.
+cameras are more accurate where photographs overlap well, and fewer are connected where they do not. It is the default
+with --cameras.
 
 The largest model goes to OUT/FEATURES/MAPPER, all models to OUT/FEATURES/MAPPER/models, the report to OUT/report.html
 and OUT/report.json. Interrupt it at any moment and run the same command again: finished work is kept.
@@ -39,7 +40,12 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--outputs", type=Path, metavar="OUT", help="default: outputs/photos/NAME_OF_DIR")
     add("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
     add("--mapper", nargs="+", default=list(defaults.mapper), choices=MAPPERS, help="global: GLOMAP")
-    add("--matcher", default="auto", choices=["auto", *sorted(MATCHERS)], help="auto: nn-mutual, SIFT nn-ratio")
+    add(
+        "--matcher",
+        default="auto",
+        choices=["auto", *sorted(MATCHERS)],
+        help="auto: nn-mutual; nn-ratio for SIFT and with --cameras",
+    )
     add("--weights", help="shipped name or checkpoint file, for SAMFeat")
     add("--max-keypoints", type=int, default=defaults.max_keypoints, help="a photograph (%(default)s)")
     add(

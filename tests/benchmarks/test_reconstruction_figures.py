@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.reconstruction import SETS, position_errors, table, true_centres
 from pipelines.photos import parse
+from pipelines.photos_run import matcher_of
 from samfeat_hloc._pycolmap import pycolmap
 from samfeat_hloc.errors import InputError
 from tests.world import CAMERA, look_at
@@ -69,9 +70,18 @@ def test_a_run_without_a_model_has_its_row() -> None:
     assert "0 of 10" in table({"photographs": 10, "rows": [row]})
 
 
-def test_every_variant_is_a_command_of_the_pipeline() -> None:
+def test_every_variant_is_a_command_of_the_pipeline_and_differs() -> None:
     for chosen in SETS.values():
+        ways = set()
         for variant in chosen.variants:
             options = parse(["photos", *(word.format(truth="cameras.json") for word in variant.arguments)])
             assert (options.cameras is not None) == variant.name.startswith("known")
-            assert variant.same_matches == (options.matcher == "auto")
+            ways.add((options.cameras, matcher_of(options, "samfeat")))
+            assert matcher_of(options, "sift") == "nn-ratio" or variant.features == ("samfeat",)
+        assert len(ways) == len(chosen.variants)
+
+
+def test_known_intrinsics_have_the_ratio_test_by_default() -> None:
+    asked = [[], ["--cameras", "c.json"], ["--cameras", "c.json", "--matcher", "nn-mutual"]]
+    found = [matcher_of(parse(["photos", *words]), "samfeat") for words in asked]
+    assert found == ["nn-mutual", "nn-ratio", "nn-mutual"]
