@@ -50,21 +50,33 @@ class ThinHead:
 
     oneDNN computes at least 16 output channels, for one as for sixteen; the nine taps of the kernel as nine outputs of
     a 1x1 convolution waste less, need no neighbours, and so can be taken strip by strip.
+
+    Args:
+        layer: the convolution.
+        dtype: of its products.
+        scale: a number that the result is multiplied by.
+        plain: convolve all the same, where that is the faster: on a GPU, or where a compiler would repeat the sums.
     """
 
-    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, scale: Tensor) -> None:
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, scale: Tensor, plain: bool = False) -> None:
+        self.plain = plain
         weight = (layer.weight.detach() * scale).to(dtype)
+        self.kernel = weight.contiguous(memory_format=torch.channels_last)
         self.weight = weight[0].permute(1, 2, 0).reshape(9, -1).contiguous()
         assert layer.bias is not None
         self.bias = layer.bias.detach() * scale
 
     def taps(self, maps: Tensor) -> Tensor:
-        """(B, C, h, w), channels last -> (B, 9, h, w)."""
+        """(B, C, h, w), channels last -> (B, 9, h, w); (B, 1, h, w) when plain."""
+        if self.plain:
+            return F.conv2d(maps, self.kernel, padding=1)
         height, width = maps.shape[2:]
         return times_pixels(self.weight, maps).unflatten(2, (height, width))
 
     def assemble(self, taps: Tensor) -> Tensor:
-        """(B, 9, h, w) -> (B, 1, h, w) float32: what the convolution gives."""
+        """What `taps` gave -> (B, 1, h, w) float32: what the convolution gives."""
+        if self.plain:
+            return taps.float() + self.bias[:, None, None]
         height, width = taps.shape[2:]
         result = taps[:, 4:5].float() + self.bias[:, None, None]
         for tap in (0, 1, 2, 3, 5, 6, 7, 8):

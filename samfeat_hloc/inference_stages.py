@@ -46,7 +46,9 @@ class Stages:
         self.student = [convolution(model.dist_conv_feat, False), convolution(model.dist_conv_fushion, False)]
         heads = (model.heatmap1, model.heatmap2, model.heatmap3, model.heatmap4)
         fuse = (model.fuse_weight_1, model.fuse_weight_2, model.fuse_weight_3, model.fuse_weight_4)
-        self.heads = [ThinHead(head, dtype, weight.detach()) for head, weight in zip(heads, fuse, strict=True)]
+        self.heads = [
+            ThinHead(head, dtype, weight.detach(), self.plain) for head, weight in zip(heads, fuse, strict=True)
+        ]
         self.edge = convolution(model.conv_edg, False)
         self.guide = Guidance(model.egde_module, dtype)
         self.conv_des = convolution(model.conv_des, False)
@@ -69,10 +71,9 @@ class Stages:
         features = torch.cat([c1, resize(c2, quarter), c3, resize(c4, quarter)], dim=1)
         edges = torch.sigmoid(self.edge(features).float())
         guided = self.architecture.attention != "off"
-        third = self.heads[2].taps(c3)
         logits = self.heads[0].assemble(taps)
         logits += resize(self.heads[1](c2), (height, width))
-        logits += resize(self.heads[2].assemble(third * (1 + edges) if guided else third), (height, width))
+        logits += resize(self.heads[2](c3 * edges.to(self.dtype) + c3 if guided else c3), (height, width))
         logits += resize(self.heads[3](c4), (height, width))
         if guided:
             features = self.guide(features, edges.to(self.dtype))
@@ -82,7 +83,7 @@ class Stages:
         """The first two layers: what the heat map, the next layer and the descriptor take of them.
 
         Returns:
-            (B, 9, H, W) taps of the finest heat map, (B, 64, H/2, W/2) pooled, (B, 64, H/4, W/4) resized.
+            `ThinHead.taps` of the finest heat map (B, _, H, W), (B, 64, H/2, W/2) pooled, (B, 64, H/4, W/4) resized.
         """
         batch, _, height, width = images.shape
         rows = max(4, STRIP_PIXELS // (batch * width) // 4 * 4)

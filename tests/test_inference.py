@@ -14,6 +14,7 @@ import samfeat_hloc.inference_stages as stages
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.inference import InferenceNetwork
 from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses
+from samfeat_hloc.inference_stages import Stages
 from samfeat_hloc.keypoints import _window_max_by_shifts
 from samfeat_hloc.model import Architecture, SAMFeat
 from samfeat_hloc.sampling import sample
@@ -112,8 +113,9 @@ def test_fused_convolution_and_thin_head_are_the_plain_ones() -> None:
             torch.testing.assert_close(convolution(maps), expected, atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(convolution(maps, rows_padded=False), expected[:, :, 1:-1], atol=1e-5, rtol=1e-5)
         head = torch.nn.Conv2d(16, 1, 3, padding=1)
-        thin = ThinHead(head, torch.float32, torch.tensor([0.5]))
-        torch.testing.assert_close(thin(maps), head(maps) * 0.5, atol=1e-5, rtol=1e-5)
+        for plain in (False, True):
+            thin = ThinHead(head, torch.float32, torch.tensor([0.5]), plain)
+            torch.testing.assert_close(thin(maps), head(maps) * 0.5, atol=1e-5, rtol=1e-5)
 
 
 def test_a_moved_module_takes_its_weights_anew_and_copies_are_independent() -> None:
@@ -144,6 +146,15 @@ def test_what_cannot_be_compiled_runs_without_and_says_so_once(
     assert [record.message for record in caplog.records] == [
         "torch.compile failed, the network runs without it: no C++ compiler"
     ]
+
+
+def test_the_form_for_gpus_and_compilers_is_the_same() -> None:
+    model, images = network(attention="rows"), pictures(2, 64, 72)
+    with torch.inference_mode():
+        expected = Stages(model, torch.float32).run(images)
+        plain = Stages(model, torch.float32, plain=True).run(images)
+    for a, b in zip(plain, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

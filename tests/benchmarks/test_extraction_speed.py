@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ def test_the_report_has_seconds_accuracy_and_reasons(
         raise InputError("there is no such thing; buy one")
 
     monkeypatch.setitem(SETTINGS, "broken", broken)
-    arguments = {"settings": settings, "loops": ["ours"], "max_keypoints": 200, "rounds": 1}
+    arguments: dict[str, Any] = {"settings": settings, "loops": ["ours"], "max_keypoints": 200, "rounds": 1}
     report = extraction_speed.main(sequences, output, **arguments)
     assert json.loads(output.read_text()) == report
     assert report["settings"]["plain float32"]["seconds"] > 0
