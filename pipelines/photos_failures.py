@@ -81,7 +81,7 @@ def _why(name: str, known: Connections, models: Sequence[Sequence[str]], largest
     if not known.inliers:
         return (
             f"none of its {known.pairs} pairs passed geometric verification: at most {known.most_matches} matches, and "
-            f"fewer than {MIN_NUM_INLIERS} of them agreed on a geometry; it shows another place, or from too far off"
+            "no more of them agreed on a geometry than chance explains; it shows another place, or from too far off"
         )
     best = max(known.inliers, key=lambda other: known.inliers[other])
     seen = (
