@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from samfeat_hloc import reconstruction
+from samfeat_hloc import pair_graph, reconstruction
 from samfeat_hloc._pycolmap import pycolmap, read_model
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.pairs import write_pairs
@@ -202,3 +202,29 @@ def test_bad_mappers_and_cameras(world: World, tmp_path: Path) -> None:
         reconstruct(world, tmp_path / "c", cameras=known_cameras(world.database[1:]))
     with pytest.raises(reconstruction.NothingReconstructed, match="none of the 28 pairs passed"):
         reconstruct(world, tmp_path / "d", min_match_score=2.0)
+
+
+@pytest.mark.parametrize("mapper", ["incremental", "global"])
+def test_a_true_pair_that_was_set_aside_comes_back_with_the_model(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapper: str
+) -> None:
+    aside: list[tuple[int, int]] = []
+
+    def weakest(inliers: dict[tuple[int, int], int], *_: object) -> list[tuple[int, int]]:
+        aside.append(min(inliers, key=lambda pair: (inliers[pair], pair)))
+        return list(aside)
+
+    monkeypatch.setattr(pair_graph, "unconfirmed_pairs", weakest)
+    model = reconstruct(world, tmp_path / "sfm", mapper=mapper, cameras=known_cameras(world.database))
+    assert set(centres(model)) == set(world.database) and len(aside) == 1
+    with pycolmap.Database.open(tmp_path / "sfm" / DATABASE_NAME) as database:
+        assert database.exists_two_view_geometry(*aside[0])
+    assert pair_graph.pairs_set_aside(tmp_path / "sfm" / DATABASE_NAME) == []
+    assert read_model(tmp_path / "sfm/models/0").num_reg_images() == len(world.database)
+
+
+def test_nothing_is_set_aside_or_finished_when_told_so(world: World, tmp_path: Path) -> None:
+    model = reconstruct(world, tmp_path / "sfm", max_steps=None, finish=False)
+    assert pair_graph.pairs_set_aside(tmp_path / "sfm" / DATABASE_NAME) is None
+    left = centres(read_model(tmp_path / "sfm/models/0"))
+    assert all(np.array_equal(place, left[name]) for name, place in centres(model).items())
