@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from samfeat_hloc.atomic import replace_file
-from samfeat_hloc.errors import InputError, run_cli
+from samfeat_hloc.errors import ConfigError, InputError, run_cli
 from samfeat_hloc.extractors import MODULES, Extractor, extractor_signature, get_extractor
 from samfeat_hloc.formats.features import FeatureReader, Features, FeatureWriter
 from samfeat_hloc.formats.image_lists import ImageList, read_image_list
@@ -35,8 +36,13 @@ def main(
     feature_path: Path | str | None = None,
     overwrite: bool = False,
     extractor: Extractor | None = None,
+    batch: int | None = None,
 ) -> Path:
     """Extract the features of a folder's photographs, or of those listed, into one h5 file.
+
+    Photographs are decoded ahead in threads and features are written in another while the network runs. Memory beside
+    the network's: photographs that are read ahead, extracted and written (2 * `batch` + 5 at most, 3 bytes a pixel),
+    and two batches' features (2.3 MB a photograph of 4096 keypoints with 128 float32).
 
     Photographs are turned upright by their EXIF orientation for the extractor; the keypoints in the file are in
     stored pixels, and the group's attribute `exif_orientation` has the orientation. An unreadable image is left
@@ -51,6 +57,9 @@ def main(
         feature_path: the output file.
         overwrite: replace the output file; it stays as it is until the new one is complete.
         extractor: one that was made before; `conf` then only names the output.
+        batch: consecutive photographs of one size that the network gets at once; they are finished together, so that
+            a kill loses those of a batch at most. Default: the extractor's, 1 on a CPU, where more gain nothing
+            (measured), and 8 on CUDA. The features are the same but for rounding.
 
     Returns:
         the output file.
@@ -58,8 +67,10 @@ def main(
     Raises:
         InputError: no image, no readable image, an image that changed since its features were made, or an output
             file that was made with another conf or other weights.
-        ConfigError: an unknown conf or key.
+        ConfigError: an unknown conf or key, or a batch below 1.
     """
+    if batch is not None and batch < 1:
+        raise ConfigError(f"batch is {batch}; expected at least 1")
     root = Path(image_dir)
     names = list_images(root) if image_list is None else read_image_list(image_list)
     if not root.is_dir():
@@ -67,8 +78,15 @@ def main(
     path = _output(conf, export_dir, feature_path)
     extractor = extractor or get_extractor(conf)
     writer = FeatureWriter(
-        path, extractor_signature(extractor), extractor.weights_sha256, as_half=as_half, overwrite=overwrite
+        path,
+        extractor_signature(extractor),
+        extractor.weights_sha256,
+        as_half=as_half,
+        overwrite=overwrite,
+        precision=getattr(extractor, "precision", ""),
     )
+    default: int = getattr(extractor, "default_batch", 1)
+    together = (batch or default) if hasattr(extractor, "extract_many") else 1
     skipped: dict[str, str] = {}
     with writer:
         if not overwrite:
@@ -77,15 +95,53 @@ def main(
         if len(todo) < len(names):
             logger.info("%s has %d of %d images already", path, len(names) - len(todo), len(names))
         items = read_ahead(root, todo, workers=READERS, ahead=2 * READERS)
-        for name, image, orientation, reason in progress(items, total=len(todo), desc="features", unit="image"):
-            if image is None:
-                skipped[name] = reason
-                continue
-            features = _upright_to_stored(extractor(image), image, orientation)
-            attrs = {"exif_orientation": orientation, "source_bytes": (root / name).stat().st_size}
-            writer.add(name, features, attrs)
+        shown = progress(items, total=len(todo), desc="features", unit="image")
+        with ThreadPoolExecutor(1, "write") as pool:  # its end waits for what is being written
+            pending: Future[None] | None = None
+            for group in _groups(shown, together, skipped):
+                found = _extract(extractor, [image for _, image, _ in group])
+                if pending is not None:
+                    pending.result()
+                pending = pool.submit(_write, writer, root, group, found)
+            if pending is not None:
+                pending.result()
         _report_skipped(path, names, skipped)
     return path
+
+
+def _groups(
+    items: Iterable[tuple[str, RGBImage | None, int, str]], together: int, skipped: dict[str, str]
+) -> Iterator[list[tuple[str, RGBImage, int]]]:
+    """Consecutive readable photographs of one size, up to `together`: name, image, EXIF orientation."""
+    group: list[tuple[str, RGBImage, int]] = []
+    for name, image, orientation, reason in items:
+        if image is None:
+            skipped[name] = reason
+            continue
+        if group and group[0][1].shape != image.shape:
+            yield group
+            group = []
+        group.append((name, image, orientation))
+        if len(group) == together:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _extract(extractor: Extractor, images: Sequence[RGBImage]) -> list[Features]:
+    if len(images) == 1:
+        return [extractor(images[0])]
+    found: list[Features] = extractor.extract_many(images)  # type: ignore[attr-defined]
+    return found
+
+
+def _write(
+    writer: FeatureWriter, root: Path, group: Sequence[tuple[str, RGBImage, int]], found: Sequence[Features]
+) -> None:
+    for (name, image, orientation), features in zip(group, found, strict=True):
+        attrs = {"exif_orientation": orientation, "source_bytes": (root / name).stat().st_size}
+        writer.add(name, _upright_to_stored(features, image, orientation), attrs)
 
 
 def _upright_to_stored(features: Features, image: RGBImage, orientation: int) -> Features:
@@ -161,6 +217,7 @@ def cli() -> None:
     parser.add_argument("--max_keypoints", type=int, help="replaces the conf's")
     parser.add_argument("--weights", help="replaces the conf's (samfeat)")
     parser.add_argument("--as_half", action=argparse.BooleanOptionalAction, default=True, help="float16 descriptors")
+    parser.add_argument("--batch", type=int, help="photographs of one size at once; default: 1 on a CPU, 8 on CUDA")
     parser.add_argument("--overwrite", action="store_true", help="replace the output file")
     args = parser.parse_args()
     conf: dict[str, Any] = {"name": args.conf}
@@ -173,6 +230,7 @@ def cli() -> None:
         args.image_list,
         args.feature_path,
         args.overwrite,
+        batch=args.batch,
     )
     print(path)
 

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from samfeat_hloc import extract_features
-from samfeat_hloc.errors import InputError, run_cli
+from samfeat_hloc.errors import ConfigError, InputError, run_cli
 from samfeat_hloc.extractors import get_extractor
-from samfeat_hloc.formats.features import FeatureReader
+from samfeat_hloc.formats.features import FeatureReader, Features
 from samfeat_hloc.formats.h5store import journal_path
+from samfeat_hloc.formats.journal import count_records
 from tests.kill import kill_after, run
 
 COUNT = 12
@@ -37,6 +38,16 @@ class Slow(sift.SIFT):
 sift.SIFT = Slow
 run_cli(lambda: extract_features.main("sift", sys.argv[1], feature_path=sys.argv[2]))
 """
+
+MANY = """
+    def extract_many(self, images):
+        return [self(image) for image in images]
+
+sift.SIFT = Slow
+"""
+BATCHES = SLOW_STAGE.replace("\nsift.SIFT = Slow\n", MANY).replace(
+    "feature_path=sys.argv[2])", "feature_path=sys.argv[2], batch=4)"
+)
 
 
 def texture(seed: int, height: int = 96, width: int = 128) -> np.ndarray:
@@ -79,6 +90,70 @@ def test_killed_twice_and_interrupted(tmp_path: Path, images: Path) -> None:
     assert not journal_path(path).exists()
     assert run(SLOW_STAGE, *arguments).returncode == 0
     assert len(log.read_text()) <= COUNT + 3  # nothing is computed again
+
+
+def test_killed_in_the_middle_of_a_batch(tmp_path: Path, images: Path) -> None:
+    """Nothing that was finished is computed again: at most the batches that were under way."""
+    whole = extract_features.main("sift", images, feature_path=tmp_path / "whole.h5")
+    path, log = tmp_path / "f.h5", tmp_path / "log"
+    assert kill_after(2, journal_path(path), BATCHES, images, path, log) == -signal.SIGKILL
+    done = count_records(journal_path(path))
+    before = len(log.read_text())
+    last = run(BATCHES, images, path, log)
+    assert last.returncode == 0, last.stderr
+    assert len(log.read_text()) - before == COUNT - done
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_batches_are_of_one_size_and_in_order(tmp_path: Path, images: Path) -> None:
+    Image.fromarray(texture(50, 80, 80)).save(images / "db" / "03.png")
+    (images / "db" / "05.png").write_bytes(b"no image")
+    sift = get_extractor("sift")
+    sizes: list[int] = []
+
+    class Batched:
+        name, conf, weights_sha256, default_batch = sift.name, sift.conf, sift.weights_sha256, 4
+
+        def __call__(self, image: np.ndarray) -> Features:
+            sizes.append(1)
+            return sift(image)
+
+        def extract_many(self, group: list[np.ndarray]) -> list[Features]:
+            sizes.append(len(group))
+            assert len({image.shape for image in group}) == 1
+            return [sift(image) for image in group]
+
+    path = extract_features.main("sift", images, tmp_path, extractor=Batched())
+    assert sizes == [3, 1, 4, 3]  # 0-2, 3, 4 and 6-8, 9-11
+    single = extract_features.main("sift", images, feature_path=tmp_path / "single.h5", batch=1)
+    assert path.read_bytes() == single.read_bytes()
+    with pytest.raises(ConfigError, match="batch is 0"):
+        extract_features.main("sift", images, tmp_path, batch=0)
+
+
+def test_a_file_has_features_of_one_precision(tmp_path: Path, images: Path) -> None:
+    """bfloat16 on one machine and float32 on another make different features; files that do not say are continued."""
+    sift = get_extractor("sift")
+
+    class Rounded:
+        name, conf, weights_sha256, precision = sift.name, sift.conf, sift.weights_sha256, "bfloat16"
+
+        def __call__(self, image: np.ndarray) -> Features:
+            return sift(image)
+
+    class Plain(Rounded):
+        precision = "float32"
+
+    few = ["db/00.png"]
+    path = extract_features.main("sift", images, tmp_path, image_list=few, extractor=Rounded())
+    with pytest.raises(InputError, match='precision is "bfloat16" there and "float32" now'):
+        extract_features.main("sift", images, tmp_path, extractor=Plain())
+    extract_features.main("sift", images, tmp_path, extractor=Rounded())
+    old = extract_features.main("sift", images, feature_path=tmp_path / "old.h5", image_list=few)
+    assert extract_features.main("sift", images, feature_path=old, extractor=Plain()) == old
+    with FeatureReader(old) as reader, FeatureReader(path) as recorded:
+        assert len(reader.names) == len(recorded.names) == COUNT
+        assert reader.signature == recorded.signature  # a map or matches may use either
 
 
 def test_killed_while_merging(tmp_path: Path, images: Path) -> None:

@@ -1,24 +1,24 @@
-"""SAMFeat as an extractor: an `nn.Module` in kornia's manner, and the stage's extractor around it."""
+"""SAMFeat as an extractor: settings, and an `nn.Module` in kornia's manner."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samfeat_hloc.checkpoints import Weights, load_weights
 from samfeat_hloc.errors import ConfigError, InputError
-from samfeat_hloc.formats.features import Features
 from samfeat_hloc.inference import InferenceNetwork
 from samfeat_hloc.inference_stages import InferenceMaps
 from samfeat_hloc.keypoints import Keypoints, detect, refine
 from samfeat_hloc.model import MIN_SIDE
 from samfeat_hloc.precision import Precision, Runtime, choose_runtime
+
+if TYPE_CHECKING:
+    from samfeat_hloc.extractors.samfeat_images import SAMFeatImages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,35 +199,8 @@ def _shrinks(size: tuple[int, int], inner: tuple[int, int]) -> bool:
     return inner[0] < 0.9 * size[0] or inner[1] < 0.9 * size[1]
 
 
-class SAMFeatImages:
-    """The extractor as the stages call it: one uint8 image in, `Features` out."""
-
-    def __init__(self, name: str, conf: SAMFeatConf) -> None:
-        weights = load_weights(conf.weights)
-        self.name, self.conf = name, conf
-        self.weights_sha256 = weights.sha256
-        self.module = SAMFeatExtractor(weights, conf)
-
-    def __call__(self, image: npt.NDArray[np.uint8]) -> Features:
-        """Features of an (H, W, 3) uint8 RGB image.
-
-        Raises:
-            InputError: another shape or dtype.
-        """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"the image is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB")
-        tensor = torch.from_numpy(image.copy()).to(self.module.runtime.device)
-        found = self.module(tensor.permute(2, 0, 1)[None].float() / 255)[0].to("cpu")
-        return Features(
-            keypoints=found.keypoints.numpy(),
-            descriptors=found.descriptors.numpy(),
-            scores=found.scores.numpy(),
-            attention=found.attention.numpy(),
-            image_size=(image.shape[1], image.shape[0]),
-            uncertainty=self.conf.uncertainty,
-        )
-
-
 def create(name: str, conf: SAMFeatConf) -> SAMFeatImages:
     """Make the extractor."""
+    from samfeat_hloc.extractors.samfeat_images import SAMFeatImages
+
     return SAMFeatImages(name, conf)

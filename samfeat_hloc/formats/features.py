@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.formats.h5store import ResumableH5, iterate_groups, open_h5
-from samfeat_hloc.formats.journal import Record
+from samfeat_hloc.formats.h5store import ResumableH5, iterate_groups, journal_path, open_h5, read_signature
+from samfeat_hloc.formats.journal import Record, read_header
 from samfeat_hloc.formats.names import check_known, check_names
 
 Float32Array = npt.NDArray[np.float32]
@@ -80,9 +80,11 @@ class FeatureWriter:
         weights_sha256: of the extractor's weights; "" for an extractor that has none.
         as_half: descriptors as float16 (keypoints stay float32: float16 steps by a pixel beyond x = 1024).
         overwrite: replace `path` when the block ends.
+        precision: number format of the network where the conf leaves it to the machine; "" when there is no choice.
 
     Raises:
-        InputError: `path` was made with another conf or other weights.
+        InputError: `path` was made with another conf or other weights, or in another precision. (Files from before the
+            precision was recorded are continued in any, as they were then.)
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class FeatureWriter:
         *,
         as_half: bool = True,
         overwrite: bool = False,
+        precision: str = "",
     ) -> None:
         self._dtype = np.float16 if as_half else np.float32
         signature = {
@@ -101,6 +104,8 @@ class FeatureWriter:
             "weights_sha256": weights_sha256,
             "descriptor_dtype": np.dtype(self._dtype).name,
         }
+        if precision and (overwrite or not _without_precision(Path(path))):
+            signature["precision"] = precision
         self._store = ResumableH5(path, signature, overwrite=overwrite)
 
     @property
@@ -135,6 +140,15 @@ class FeatureWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._store.__exit__(kind, error, trace)
+
+
+def _without_precision(path: Path) -> bool:
+    """Whether there are features of this path, finished or not, that do not say in which precision they were made."""
+    journal = journal_path(path)
+    found = (read_header(journal) or {}).get("signature")
+    if found is None and path.exists():
+        found = read_signature(path)
+    return found is not None and "precision" not in found
 
 
 class FeatureReader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -59,6 +61,24 @@ def test_reduced_images_give_keypoints_in_the_given_pixels(image: np.ndarray) ->
     moved = (direct.keypoints + 0.5) * 2 - 0.5
     distance = np.linalg.norm(moved[:, None] - at_half.keypoints[None], axis=-1).min(axis=1)
     assert np.median(distance) < 0.5
+
+
+def test_a_batch_gives_what_its_images_give(image: np.ndarray) -> None:
+    extractor: Any = get_extractor("samfeat", device="cpu", precision="float32")
+    images = [image, np.ascontiguousarray(image[:, ::-1]), np.full_like(image, 90), np.ascontiguousarray(image[::-1])]
+    assert extractor.precision == "float32"
+    for each, together in zip(images, extractor.extract_many(images), strict=True):
+        alone = extractor(each)
+        assert together.image_size == alone.image_size
+        near = np.linalg.norm(alone.keypoints[:, None] - together.keypoints[None], axis=-1)
+        if len(alone):  # rounding may order equal scores differently
+            index = near.argmin(axis=1)
+            assert np.mean(near.min(axis=1) < 1e-3) > 0.995
+            cosine = (alone.descriptors * together.descriptors[index]).sum(axis=1)[near.min(axis=1) < 1e-3]
+            assert cosine.min() > 0.9999
+        assert abs(len(alone) - len(together)) <= 0.005 * len(alone)
+    with pytest.raises(InputError, match="expected one size"):
+        extractor.extract_many([image, image[:100].copy()])
 
 
 @pytest.mark.parametrize("value", [0, 77, 255])

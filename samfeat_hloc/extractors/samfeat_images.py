@@ -1,0 +1,72 @@
+"""SAMFeat as the stages call it: photographs as bytes in, `Features` out, one or several of a size at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from samfeat_hloc.checkpoints import load_weights
+from samfeat_hloc.errors import InputError
+from samfeat_hloc.extractors.samfeat import SAMFeatConf, SAMFeatExtractor, SAMFeatFeatures
+from samfeat_hloc.formats.features import Features
+
+CUDA_BATCH = 8
+
+
+class SAMFeatImages:
+    """The extractor as the stages call it: uint8 images in, `Features` out.
+
+    Attributes:
+        name, conf, weights_sha256: see `samfeat_hloc.extractors.Extractor`.
+        precision: what the conf's precision is on this machine; a features file has features of one only.
+        default_batch: images of one size that are worth one call of `extract_many`.
+    """
+
+    def __init__(self, name: str, conf: SAMFeatConf) -> None:
+        weights = load_weights(conf.weights)
+        self.name, self.conf = name, conf
+        self.weights_sha256 = weights.sha256
+        self.module = SAMFeatExtractor(weights, conf)
+        runtime = self.module.runtime
+        self.precision = str(runtime.dtype).removeprefix("torch.")
+        self.default_batch = CUDA_BATCH if runtime.device.type == "cuda" else 1
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> Features:
+        """Features of an (H, W, 3) uint8 RGB image.
+
+        Raises:
+            InputError: another shape or dtype.
+        """
+        return self.extract_many([image])[0]
+
+    def extract_many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Features]:
+        """Features of (H, W, 3) uint8 RGB images of one size, by one pass of the network.
+
+        Raises:
+            InputError: another shape or dtype, or different sizes.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise InputError(f"the image is {image.shape} {image.dtype}; expected (H, W, 3) uint8 RGB")
+            if image.shape != images[0].shape:
+                raise InputError(f"images of {images[0].shape} and {image.shape} in one batch; expected one size")
+        device = self.module.runtime.device
+        stacked = torch.from_numpy(np.stack(images))
+        if device.type == "cuda":  # bytes, from pinned memory: a quarter of the floats, and nothing waits for them
+            stacked = stacked.pin_memory().to(device, non_blocking=True)
+        found = self.module(stacked.permute(0, 3, 1, 2).float() / 255)
+        return [self._to_host(features, images[0].shape) for features in found]
+
+    def _to_host(self, found: SAMFeatFeatures, shape: tuple[int, ...]) -> Features:
+        host = found.to("cpu")
+        return Features(
+            keypoints=host.keypoints.numpy(),
+            descriptors=host.descriptors.numpy(),
+            scores=host.scores.numpy(),
+            attention=host.attention.numpy(),
+            image_size=(shape[1], shape[0]),
+            uncertainty=self.conf.uncertainty,
+        )
