@@ -10,7 +10,7 @@ from pathlib import Path
 from samfeat_hloc.config import from_dict
 from samfeat_hloc.errors import ConfigError
 from samfeat_hloc.model import Architecture
-from training.config import HomographyConfig, LossConfig, TrainingConfig
+from training.config import HomographyConfig, LossConfig, PhotometricConfig, TrainingConfig
 from training.records import SourceConfig
 
 PAPER_SAMPLES, PAPER_BATCH, PAPER_EPOCHS = 23_600, 14, 30
@@ -48,8 +48,22 @@ def paper() -> TrainingConfig:
 
 
 def photos() -> TrainingConfig:
-    """Folders of photographs, on a CPU: what the shipped weights grew from."""
+    """Folders of photographs, on a CPU: the recipe of ``samfeat-photos-1``."""
     return TrainingConfig()
+
+
+def photos_2() -> TrainingConfig:
+    """The recipe of ``samfeat-photos-2``: goes on from the first weights with all losses and ours; docs/weights.md."""
+    return TrainingConfig(
+        weights="samfeat-photos-1",
+        architecture=Architecture(attention="rows", sampling="exact", refinement="soft"),
+        losses=LossConfig(positions="soft-argmax", ranking="matches"),
+        steps=1450,
+        learning_rate=5e-4,
+        warmup_steps=60,
+        final_learning_rate=5e-6,
+        photometric=PhotometricConfig(strength=1.2, night=0.25),
+    )
 
 
 def town() -> TrainingConfig:
@@ -76,6 +90,7 @@ def smoke() -> TrainingConfig:
 PRESETS: dict[str, Callable[[], TrainingConfig]] = {
     "paper": paper,
     "photos": photos,
+    "photos-2": photos_2,
     "town": town,
     "smoke": smoke,
 }
