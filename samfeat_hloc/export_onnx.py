@@ -166,7 +166,9 @@ def _write(form: MapsForm, path: Path, opset: int, weights: Weights) -> None:
     batch, height, width = (
         torch.export.Dim("batch"), torch.export.Dim("height", min=32), torch.export.Dim("width", min=32)
     )  # fmt: skip
-    with contextlib.redirect_stdout(io.StringIO()):  # the exporter tells its steps
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they and the exporter tell their steps
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             form, (torch.rand(TRACED_AT),), dynamo=True, opset_version=opset, verbose=False,
             input_names=["image"], output_names=list(form.names), dynamic_shapes=({0: batch, 2: height, 3: width},),
