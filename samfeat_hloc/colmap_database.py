@@ -120,8 +120,10 @@ def write_verified_pairs(
     missing = [(a, b) for a, b in ordered if not database.exists_matches(image_ids[a], image_ids[b])]
 
     def load(pair: Pair) -> tuple[View, View, Matches]:
-        found, scores = matches.read(*pair)
-        if min_match_score is not None:
+        if min_match_score is None:
+            found = matches.read_indices(*pair)
+        else:
+            found, scores = matches.read(*pair)
             found = found[scores > min_match_score]
         views = view(pair[0]), view(pair[1])
         for column, (name, seen) in enumerate(zip(pair, views, strict=True)):

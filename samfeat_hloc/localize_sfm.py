@@ -128,7 +128,7 @@ def main(
                 estimates = [
                     localize_from_matches(
                         keypoints,
-                        [(match_reader.read(query.name, name)[0], scene.observed(name)) for name in group],
+                        [(match_reader.read_indices(query.name, name), scene.observed(name)) for name in group],
                         scene,
                         make_camera(query.camera),
                         options,

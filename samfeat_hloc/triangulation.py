@@ -167,8 +167,8 @@ def _fill_database(
     def view(name: str) -> View:
         image = reference.images[image_ids[name]]
         pose = image.cam_from_world() if image.has_pose else None
-        found = features.read(name)
-        return View.build(reference.cameras[image.camera_id], to_colmap(found.keypoints), found.uncertainty, pose)
+        points2D = to_colmap(features.read_keypoints(name))
+        return View.build(reference.cameras[image.camera_id], points2D, features.uncertainty(name), pose)
 
     verify = {
         "skip": lambda _view0, _view1, found: accept_all(found),

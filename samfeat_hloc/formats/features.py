@@ -222,6 +222,10 @@ class FeatureReader:
         keypoints: Float32Array = np.asarray(self._group(name)["keypoints"][()], np.float32).reshape(-1, 2)
         return keypoints
 
+    def uncertainty(self, name: str) -> float:
+        """Standard deviation of one image's keypoints in pixels; 1 where the file does not say."""
+        return float(self._group(name)["keypoints"].attrs.get("uncertainty", 1.0))
+
     def item_attrs(self, name: str) -> dict[str, Any]:
         """Attributes of one image's group."""
         return dict(self._group(name).attrs.items())

@@ -124,19 +124,42 @@ class MatchReader:
         Raises:
             InputError: the pair is not stored.
         """
-        group, reverse = self._find(name0, name1)
-        matches0 = np.asarray(group["matches0"][()], np.int32)
-        index0 = np.flatnonzero(matches0 >= 0).astype(np.int32)
-        matches = np.stack([index0, matches0[index0]], axis=1)
-        if "matching_scores0" in group:
-            scores = np.asarray(group["matching_scores0"][()], np.float32)[index0]
-        else:
-            scores = np.ones(len(index0), np.float32)
+        key, matches, reverse = self._indices(name0, name1)
+        scores = self._array(f"{key}/matching_scores0", np.float32)
+        scores = np.ones(len(matches), np.float32) if scores is None else scores[matches[:, 1 if reverse else 0]]
         if reverse:
-            matches = matches[:, ::-1]
             order = np.argsort(matches[:, 0], kind="stable")
             matches, scores = np.ascontiguousarray(matches[order]), scores[order]
         return matches, scores
+
+    def read_indices(self, name0: str, name1: str) -> npt.NDArray[np.int32]:
+        """The matches of `read` without their scores, in half the time.
+
+        Raises:
+            InputError: the pair is not stored.
+        """
+        _, matches, reverse = self._indices(name0, name1)
+        return np.ascontiguousarray(matches[np.argsort(matches[:, 0], kind="stable")]) if reverse else matches
+
+    def _indices(self, name0: str, name1: str) -> tuple[str, npt.NDArray[np.int32], bool]:
+        """Key, (M, 2) matches in the stored order, and whether that is the reverse of the one asked for."""
+        for key, reverse in ((pair_key(name0, name1), False), (pair_key(name1, name0), True)):
+            matches0 = self._array(f"{key}/matches0", np.int32)
+            if matches0 is not None:
+                index0 = np.flatnonzero(matches0 >= 0).astype(np.int32)
+                columns = (matches0[index0], index0) if reverse else (index0, matches0[index0])
+                return key, np.stack(columns, axis=1), reverse
+        raise InputError(self._missing(name0, name1))
+
+    def _array(self, path: str, dtype: type[np.generic]) -> Any:
+        """A dataset, or None. h5py's `file[path][()]` makes objects at every step and takes five times as long."""
+        try:
+            dataset = h5py.h5d.open(self._file.id, path.encode())
+        except KeyError:
+            return None
+        values = np.empty(dataset.shape, dtype)
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+        return values
 
     def sizes(self, name0: str, name1: str) -> tuple[int, int | None]:
         """Keypoints of name0 and name1 when they were matched; None for a number the file does not have."""
@@ -153,11 +176,13 @@ class MatchReader:
         for key, reverse in ((pair_key(name0, name1), False), (pair_key(name1, name0), True)):
             if key in self._file and "matches0" in self._file[key]:
                 return self._file[key], reverse
+        raise InputError(self._missing(name0, name1))
+
+    def _missing(self, name0: str, name1: str) -> str:
         near = nearest_name(pair_key(name0, name1), self.keys)
         hint = f"; the nearest pair there is '{near}'" if near else ""
-        raise InputError(
-            f"{self.path} has no matches of '{name0}' and '{name1}'{hint}; run match_features with a pair "
-            "list that "
+        return (
+            f"{self.path} has no matches of '{name0}' and '{name1}'{hint}; run match_features with a pair list that "
             "has it"
         )
 

@@ -54,6 +54,7 @@ def test_features_come_back(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.descriptors, wanted.descriptors, atol=5e-4)
         np.testing.assert_array_equal(found.attention, wanted.attention)
         assert (found.image_size, round(found.uncertainty, 6)) == ((4000, 3000), 0.7)
+        assert reader.uncertainty("db/1.jpg") == found.uncertainty
         empty = reader.read("query/night/a_b.jpg")
         assert len(empty) == 0
         assert empty.descriptors.shape == (0, 16)
@@ -227,3 +228,32 @@ def test_global_descriptors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_global_descriptors(path, ["db/2.jpg", "db/0.jpg"]), vectors[[2, 0]])
     with pytest.raises(InputError, match=r"nearest name to '2.jpg' there is 'db/2.jpg'"):
         read_global_descriptors(path, ["2.jpg"])
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
+def test_matches_are_read_as_h5py_has_them_in_either_order(tmp_path: Path, dtype: type[np.generic]) -> None:
+    rng = np.random.default_rng(0)
+    stored = np.where(rng.random(300) < 0.5, rng.permutation(300), -1).astype(dtype)
+    scores = rng.random(300).astype(np.float16)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        group = file.create_group("db-a.jpg/b.jpg")
+        group["matches0"], group["matching_scores0"] = stored, scores
+        file.create_group("db-a.jpg/c.jpg")["matches0"] = stored
+    seen = np.flatnonzero(stored >= 0)
+    pairs = np.column_stack([seen, stored[seen]])
+    with MatchReader(tmp_path / "m.h5") as reader:
+        forward, forward_scores = reader.read("db/a.jpg", "b.jpg")
+        np.testing.assert_array_equal(forward, pairs)
+        np.testing.assert_array_equal(forward_scores, scores[seen].astype(np.float32))
+        back, back_scores = reader.read("b.jpg", "db/a.jpg")
+        order = np.argsort(pairs[:, 1])
+        np.testing.assert_array_equal(back, pairs[order][:, ::-1])
+        np.testing.assert_array_equal(back_scores, scores[seen][order].astype(np.float32))
+        for names, expected in ((("db/a.jpg", "b.jpg"), forward), (("b.jpg", "db/a.jpg"), back)):
+            found = reader.read_indices(*names)
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype == np.int32 and found.flags.c_contiguous
+        np.testing.assert_array_equal(reader.read("db/a.jpg", "c.jpg")[1], 1)
+        for read in (reader.read, reader.read_indices):
+            with pytest.raises(InputError, match="the nearest pair"):
+                read("db/a.jpg", "bb.jpg")
