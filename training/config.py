@@ -34,6 +34,8 @@ class PhotometricConfig:
     """Scales every magnitude; 0 leaves the crops as they are."""
     night: float = 0.2
     """Share of crops that are turned into night."""
+    relight: float = 0.0
+    """Share of crops whose surfaces are each lit, coloured and toned by themselves."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Photometric change of crops (B, 3, H, W) in [0, 1], each image with its own draw: exposure, colour, shade, blur,
-noise, and night.
+"""Photometric change of crops (B, 3, H, W) in [0, 1], each image with its own draw: exposure, colour, light on each
+surface, shade, blur, noise, and night.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from training.config import PhotometricConfig
 
+SURFACES = 12
+
 
 class Photometric:
     """Draws from a generator, so that a run can be resumed to the same stream."""
@@ -23,7 +25,10 @@ class Photometric:
         """(B, 3, H, W) in [0, 1] -> the same shape and range."""
         if self.config.strength == 0:
             return images
-        images = self._shade(self._colour(images))
+        images = self._colour(images)
+        if self.config.relight:
+            images = torch.where(self._chance(images, self.config.relight), self._relight(images), images)
+        images = self._shade(images)
         images = torch.where(self._chance(images, self.config.night), self._night(images), images)
         return self._quantise(self._noise(self._blur(images)))
 
@@ -50,6 +55,29 @@ class Photometric:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         contrast = torch.exp(self._spread(images, 0.5))
         return ((images - mean) * contrast + mean + self._spread(images, 0.15)).clamp(0, 1)
+
+    def _relight(self, images: Tensor) -> Tensor:
+        """Light, colour and tone of each surface change by themselves, as with the sun, the season or the weather.
+
+        Surfaces are the pixels nearest to one of ``SURFACES`` random pixels, in place and colour: edges between
+        them follow those of the photograph, and some turn from dark-to-light into light-to-dark.
+        """
+        batch, _, height, width = images.shape
+        y = torch.linspace(0, 1, height, device=images.device)
+        x = torch.linspace(0, 1, width, device=images.device)
+        place = torch.stack(torch.meshgrid(y, x, indexing="ij"))
+        features = torch.cat([images.mean(1, keepdim=True) * 3, images, place.expand(batch, -1, -1, -1) * 0.8], dim=1)
+        flat = features.flatten(2)
+        chosen = (self._rand(batch, SURFACES) * height * width).long()
+        seeds = torch.gather(flat, 2, chosen[:, None].expand(-1, flat.shape[1], -1))
+        distance2 = torch.cdist(flat.transpose(1, 2), seeds.transpose(1, 2)) ** 2
+        member = torch.softmax(distance2 * -60, dim=2)
+        spread = 0.35 * self.config.strength
+        light = self._randn(batch, SURFACES, 1) * spread + self._randn(batch, SURFACES, 3) * spread * 0.2
+        tone = self._randn(batch, SURFACES, 1) * spread * 0.5
+        per_pixel = (member @ torch.cat([light, tone], dim=2)).transpose(1, 2).reshape(batch, 4, height, width)
+        toned = images.clamp(1e-4, 1) ** torch.exp(per_pixel[:, 3:])
+        return (toned * torch.exp(per_pixel[:, :3])).clamp(0, 1)
 
     def _shade(self, images: Tensor) -> Tensor:
         """A smooth field of light and shadow, and one shadow with a hard edge."""
