@@ -40,7 +40,7 @@ class PhotometricConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Which form of each loss, see training/losses.py; docs/training.md has the figures the defaults were chosen by."""
+    """Which form of each loss; docs/training.md says what they are and has the figures the defaults were chosen by."""
 
     detector: Literal["fused", "every-scale"] = "fused"
     descriptor: Literal["dual-softmax", "triplet"] = "dual-softmax"

@@ -12,21 +12,16 @@ from samfeat_hloc.sampling import sample
 from training.batch import Batch
 from training.config import LossConfig
 from training.corners import look_up
-from training.losses import (
+from training.keypoint_losses import match_probability, position_loss, ranking_loss
+from training.losses import detector_loss, dual_softmax_loss, every_scale_detector_loss, triplet_loss
+from training.teacher_losses import (
     average_grouping_loss,
-    detector_loss,
-    dual_softmax_loss,
     edge_loss,
-    every_scale_detector_loss,
     feature_loss,
     grouping_loss,
-    match_probability,
-    position_loss,
-    ranking_loss,
     relation_loss,
     released_grouping_loss,
     released_relation_loss,
-    triplet_loss,
 )
 
 KEYPOINT = 0.5
