@@ -47,7 +47,7 @@ class Place:
     folder: Path
 
 
-class Plain:
+class Plain(Extractor):
     """The trained network's own forward pass, everything it computes, and the same keypoint code as all others."""
 
     def __init__(self, place: Place, channels_last: bool, dtype: torch.dtype) -> None:

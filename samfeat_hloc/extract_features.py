@@ -83,10 +83,9 @@ def main(
         extractor.weights_sha256,
         as_half=as_half,
         overwrite=overwrite,
-        precision=getattr(extractor, "precision", ""),
+        precision=extractor.precision,
     )
-    default: int = getattr(extractor, "default_batch", 1)
-    together = (batch or default) if hasattr(extractor, "extract_many") else 1
+    together = batch or extractor.default_batch
     skipped: dict[str, str] = {}
     with writer:
         if not overwrite:
@@ -99,7 +98,7 @@ def main(
         with ThreadPoolExecutor(1, "write") as pool:  # its end waits for what is being written
             pending: Future[None] | None = None
             for group in _groups(shown, together, skipped):
-                found = _extract(extractor, [image for _, image, _ in group])
+                found = extractor.extract_many([image for _, image, _ in group])
                 if pending is not None:
                     pending.result()
                 pending = pool.submit(_write, writer, root, group, found)
@@ -127,13 +126,6 @@ def _groups(
             group = []
     if group:
         yield group
-
-
-def _extract(extractor: Extractor, images: Sequence[RGBImage]) -> list[Features]:
-    if len(images) == 1:
-        return [extractor(images[0])]
-    found: list[Features] = extractor.extract_many(images)  # type: ignore[attr-defined]
-    return found
 
 
 def _write(
@@ -221,7 +213,7 @@ def cli() -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the output file")
     args = parser.parse_args()
     conf: dict[str, Any] = {"name": args.conf}
-    conf |= {key: getattr(args, key) for key in ("max_keypoints", "weights") if getattr(args, key) is not None}
+    conf |= {key: value for key in ("max_keypoints", "weights") if (value := vars(args)[key]) is not None}
     path = main(
         conf,
         args.image_dir,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from samfeat_hloc import extract_features
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
-from samfeat_hloc.extractors import get_extractor
+from samfeat_hloc.extractors import Extractor, get_extractor
 from samfeat_hloc.formats.features import FeatureReader, Features
 from samfeat_hloc.formats.h5store import journal_path
 from samfeat_hloc.formats.journal import count_records
@@ -111,7 +111,7 @@ def test_batches_are_of_one_size_and_in_order(tmp_path: Path, images: Path) -> N
     sift = get_extractor("sift")
     sizes: list[int] = []
 
-    class Batched:
+    class Batched(Extractor):
         name, conf, weights_sha256, default_batch = sift.name, sift.conf, sift.weights_sha256, 4
 
         def __call__(self, image: np.ndarray) -> Features:
@@ -127,6 +127,8 @@ def test_batches_are_of_one_size_and_in_order(tmp_path: Path, images: Path) -> N
     assert sizes == [3, 1, 4, 3]  # 0-2, 3, 4 and 6-8, 9-11
     single = extract_features.main("sift", images, feature_path=tmp_path / "single.h5", batch=1)
     assert path.read_bytes() == single.read_bytes()
+    by_default = extract_features.main("sift", images, feature_path=tmp_path / "by_default.h5", batch=4)
+    assert path.read_bytes() == by_default.read_bytes()  # SIFT has no way of its own to extract several
     with pytest.raises(ConfigError, match="batch is 0"):
         extract_features.main("sift", images, tmp_path, batch=0)
 
@@ -135,7 +137,7 @@ def test_a_file_has_features_of_one_precision(tmp_path: Path, images: Path) -> N
     """bfloat16 on one machine and float32 on another make different features; files that do not say are continued."""
     sift = get_extractor("sift")
 
-    class Rounded:
+    class Rounded(Extractor):
         name, conf, weights_sha256, precision = sift.name, sift.conf, sift.weights_sha256, "bfloat16"
 
         def __call__(self, image: np.ndarray) -> Features:
@@ -244,10 +246,10 @@ def test_a_defect_surfaces_and_keeps_finished_work(tmp_path: Path, images: Path)
     calls = 0
     sift = get_extractor("sift")
 
-    class Broken:
+    class Broken(Extractor):
         name, conf, weights_sha256 = sift.name, sift.conf, sift.weights_sha256
 
-        def __call__(self, image: np.ndarray) -> object:
+        def __call__(self, image: np.ndarray) -> Features:
             nonlocal calls
             calls += 1
             if calls == 5:
@@ -255,9 +257,9 @@ def test_a_defect_surfaces_and_keeps_finished_work(tmp_path: Path, images: Path)
             return sift(image)
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        extract_features.main("sift", images, tmp_path, extractor=Broken())  # type: ignore[arg-type]
+        extract_features.main("sift", images, tmp_path, extractor=Broken())
     assert journal_path(tmp_path / "feats-sift.h5").exists()
-    extract_features.main("sift", images, tmp_path, extractor=Broken())  # type: ignore[arg-type]
+    extract_features.main("sift", images, tmp_path, extractor=Broken())
     assert calls == 5 + COUNT - 4
 
 

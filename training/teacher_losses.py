@@ -1,4 +1,4 @@
-"""What a teacher's maps teach: relations, groups, edges. The paper's form, the release's, and ours where both are wrong.
+"""What a teacher's maps teach: relations, groups, edges. The paper's form, the release's, ours where both are wrong.
 
 Shapes: B images, N points, D descriptor channels, C teacher channels, h x w cells of a map. An image without a teacher
 row has no valid cell or point; it adds nothing, and a batch of such images gives 0. Everything is float32.

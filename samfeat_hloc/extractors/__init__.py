@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,21 +23,30 @@ MODULES = {
 
 
 class Extractor(Protocol):
-    """Turns one photograph into local features.
+    """Turns photographs into local features. A class that subclasses this needs the first three and `__call__` alone.
 
     Attributes:
         name: of the conf, as in `MODULES`.
         conf: a frozen dataclass; with `weights_sha256` it determines the features.
         weights_sha256: of the weights' file; "" for an extractor without weights.
+        precision: number format of the network on this machine, where the conf leaves it open; a features file has
+            features of one only. "" when there is no choice.
+        default_batch: images of one size that are worth one call of `extract_many`.
     """
 
     name: str
     conf: Any
     weights_sha256: str
+    precision: str = ""
+    default_batch: int = 1
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> Features:
         """Features of an (H, W, 3) uint8 RGB image, best score first."""
         ...
+
+    def extract_many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Features]:
+        """Features of (H, W, 3) uint8 RGB images of one size; one after the other where nothing else is defined."""
+        return [self(image) for image in images]
 
 
 def get_conf(conf: str | Mapping[str, Any], **overrides: Any) -> tuple[str, Any]:

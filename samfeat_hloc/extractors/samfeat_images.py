@@ -10,19 +10,18 @@ import torch
 
 from samfeat_hloc.checkpoints import load_weights
 from samfeat_hloc.errors import InputError
+from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.extractors.samfeat import SAMFeatConf, SAMFeatExtractor, SAMFeatFeatures
 from samfeat_hloc.formats.features import Features
 
 CUDA_BATCH = 8
 
 
-class SAMFeatImages:
+class SAMFeatImages(Extractor):
     """The extractor as the stages call it: uint8 images in, `Features` out.
 
     Attributes:
-        name, conf, weights_sha256: see `samfeat_hloc.extractors.Extractor`.
-        precision: what the conf's precision is on this machine; a features file has features of one only.
-        default_batch: images of one size that are worth one call of `extract_many`.
+        name, conf, weights_sha256, precision, default_batch: see `samfeat_hloc.extractors.Extractor`.
     """
 
     def __init__(self, name: str, conf: SAMFeatConf) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
+from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.features import Features
 
 OUTPUTS = ("keypoints", "scores", "descriptors", "attention")
@@ -43,7 +44,7 @@ class SAMFeatOnnxConf:
 CONFS = {"samfeat-onnx": SAMFeatOnnxConf()}
 
 
-class SAMFeatOnnx:
+class SAMFeatOnnx(Extractor):
     """One uint8 image in, `Features` out.
 
     Raises:

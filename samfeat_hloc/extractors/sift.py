@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.features import Features
 
 DIMENSION = 128
@@ -41,7 +42,7 @@ class SIFTConf:
 CONFS = {"sift": SIFTConf()}
 
 
-class SIFT:
+class SIFT(Extractor):
     """RootSIFT extractor."""
 
     def __init__(self, name: str, conf: SIFTConf) -> None:
