@@ -14,7 +14,8 @@ from pathlib import Path
 
 from samfeat_hloc.config import to_dict
 from samfeat_hloc.errors import InputError, run_cli
-from samfeat_hloc.formats.features import FeatureReader, GlobalWriter
+from samfeat_hloc.formats.features import FeatureReader
+from samfeat_hloc.formats.global_features import GlobalWriter
 from samfeat_hloc.formats.image_lists import ImageList, read_image_list
 from samfeat_hloc.progress import progress
 from samfeat_hloc.vlad import Codebook, VLADConf

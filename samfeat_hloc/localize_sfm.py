@@ -10,8 +10,6 @@ the pose of a retrieved image; every query is in the report; finished queries su
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import logging
 import os
 import time
@@ -27,16 +25,22 @@ from samfeat_hloc.colmap_database import check_made_from
 from samfeat_hloc.config import from_dict, to_dict
 from samfeat_hloc.errors import InputError, run_cli
 from samfeat_hloc.formats.features import FeatureReader
-from samfeat_hloc.formats.journal import Journal
 from samfeat_hloc.formats.matches import MatchReader
-from samfeat_hloc.formats.names import check_names, nearest_name
+from samfeat_hloc.formats.names import check_names
 from samfeat_hloc.formats.pairs import read_pairs, retrieved
 from samfeat_hloc.formats.poses import write_poses
 from samfeat_hloc.formats.queries import Query, read_queries
 from samfeat_hloc.localization import Localization, QueryResult, write_csv, write_json
+from samfeat_hloc.localization_inputs import (
+    check_matches,
+    digest,
+    model_signature,
+    open_journal,
+    unreadable_queries,
+    written_names,
+)
 from samfeat_hloc.progress import progress
 from samfeat_hloc.scene import Scene
-from samfeat_hloc.stage_folder import model_digest
 from samfeat_hloc.triangulation import match_signature
 
 logger = logging.getLogger(__name__)
@@ -90,7 +94,7 @@ def main(
         raise InputError("there is no query to localize; expected at least one")
     names = [query.name for query in query_list]
     check_names(names, "queries")
-    written = _written_names(names, prepend_camera_name)
+    written = written_names(names, prepend_camera_name)
     pairs = retrieved(read_pairs(retrieval))
     model = reference_sfm if isinstance(reference_sfm, pycolmap.Reconstruction) else read_model(reference_sfm)
     scene = Scene(model)
@@ -98,20 +102,20 @@ def main(
         raise InputError("the reference model has no 3D points; triangulate it first")
     with FeatureReader(features) as feature_reader, MatchReader(matches) as match_reader:
         check_made_from(match_reader, feature_reader)
-        unreadable = _unreadable(feature_reader, names)
-        _check_matches(match_reader, pairs, [name for name in names if name not in unreadable], scene)
+        unreadable = unreadable_queries(feature_reader, names)
+        check_matches(match_reader, pairs, [name for name in names if name not in unreadable], scene)
         settings = {
             "stage": "localize_sfm",
-            "reference_sfm": _model_signature(reference_sfm),
-            "queries": _digest([[query.name, to_dict(query.camera)] for query in query_list]),
-            "retrieval": _digest([pairs.get(name, []) for name in names]),
+            "reference_sfm": model_signature(reference_sfm),
+            "queries": digest([[query.name, to_dict(query.camera)] for query in query_list]),
+            "retrieval": digest([pairs.get(name, []) for name in names]),
             "features": feature_reader.signature,
-            "keypoints": _digest([feature_reader.num_keypoints(n) if n not in unreadable else -1 for n in names]),
+            "keypoints": digest([feature_reader.num_keypoints(n) if n not in unreadable else -1 for n in names]),
             "matches": match_signature(match_reader),
             "covisibility_clustering": covisibility_clustering,
             "options": to_dict(options),
         }
-        journal = _open_journal(results.with_name(f"{results.stem}_queries.journal"), settings, overwrite)
+        journal = open_journal(results.with_name(f"{results.stem}_queries.journal"), settings, overwrite)
 
         def localize(query: Query) -> QueryResult:
             start = time.perf_counter()
@@ -185,79 +189,6 @@ def _options(config: Mapping[str, Any] | PoseOptions | None, ransac_thresh: floa
     options = from_dict(PoseOptions, given)
     # what is refined are inliers
     return replace(options, refine_thresh=min(options.refine_thresh, options.ransac_thresh))
-
-
-def _written_names(names: Sequence[str], prepend_camera_name: bool) -> dict[str, str]:
-    """Name of each query in the poses file; checked before any work, since two queries may share a base name."""
-    written = {name: "/".join(name.split("/")[-2 if prepend_camera_name else -1 :]) for name in names}
-    owner: dict[str, str] = {}
-    for name, short in written.items():
-        if owner.setdefault(short, name) != name:
-            raise InputError(
-                f"the queries '{owner[short]}' and '{name}' would both be '{short}' in the poses file; "
-                "use prepend_camera_name, or rename one"
-            )
-    return written
-
-
-def _unreadable(features: FeatureReader, names: Sequence[str]) -> set[str]:
-    """Queries without features that extract_features reported as unreadable.
-
-    Raises:
-        InputError: a query has no features and was not reported.
-    """
-    missing = [name for name in names if name not in features]
-    report = features.path.with_suffix(".skipped.json")
-    reported = {row["name"] for row in json.loads(report.read_text())} if report.is_file() else set()
-    features.check([name for name in missing if name not in reported], "the query list")
-    return set(missing)
-
-
-def _check_matches(matches: MatchReader, pairs: Mapping[str, list[str]], names: Sequence[str], scene: Scene) -> None:
-    """Check that all matches are there before the work starts.
-
-    Raises:
-        InputError: with the number of missing pairs, one of them, and the likely cause.
-    """
-    wanted = [(name, other) for name in names for other in pairs.get(name, []) if other in scene]
-    missing = [pair for pair in wanted if not matches.has(*pair)]
-    if missing:
-        raise InputError(
-            f"{matches.path} has no matches for {len(missing)} of {len(wanted)} retrieved pairs, for example "
-            f"{missing[0][0]} {missing[0][1]}; run match_features with the same pair list"
-        )
-    known = set(names)
-    if names and not known & pairs.keys():
-        near = nearest_name(names[0], pairs)
-        hint = f"; the nearest name to '{names[0]}' there is '{near}'" if near else ""
-        raise InputError(f"the retrieval list has pairs of none of the {len(names)} queries{hint}")
-
-
-def _model_signature(reference: Path | str | pycolmap.Reconstruction) -> str:
-    if isinstance(reference, pycolmap.Reconstruction):
-        return f"in memory: {reference.num_images()} images, {reference.num_points3D()} points"
-    return model_digest(Path(reference), with_points=True)
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _open_journal(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Journal:
-    header = {"settings": json.loads(json.dumps(settings))}
-    journal = Journal.open(path, header)
-    if journal.header == header:
-        return journal
-    if overwrite:
-        journal.unlink()
-        return Journal.open(path, header)
-    journal.close()
-    old, new = journal.header.get("settings", {}), header["settings"]
-    different = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    raise InputError(
-        f"{path} holds results made from other inputs (different: {', '.join(different)}); give another results file, "
-        "or overwrite=True (--overwrite) to replace them"
-    )
 
 
 def _cli() -> None:

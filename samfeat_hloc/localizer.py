@@ -22,7 +22,8 @@ from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, Status, locali
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.evaluation import rotation_matrix
 from samfeat_hloc.extractors import Extractor, extractor_signature, get_extractor
-from samfeat_hloc.formats.features import FeatureReader, Features, read_global_descriptors
+from samfeat_hloc.formats.features import FeatureReader, Features
+from samfeat_hloc.formats.global_features import read_global_descriptors
 from samfeat_hloc.map import open_map
 from samfeat_hloc.match_features import MAX_STACKED
 from samfeat_hloc.matchers import get_matcher

@@ -24,7 +24,8 @@ from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.config import to_dict
 from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError, run_cli
-from samfeat_hloc.formats.features import FeatureReader, FeatureWriter, GlobalWriter, read_global_descriptors
+from samfeat_hloc.formats.features import FeatureReader, FeatureWriter
+from samfeat_hloc.formats.global_features import GlobalWriter, read_global_descriptors
 from samfeat_hloc.formats.h5store import read_signature
 from samfeat_hloc.formats.names import check_known
 from samfeat_hloc.matchers import get_matcher, matcher_signature

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc.errors import InputError, run_cli
-from samfeat_hloc.formats.features import list_global_names, read_global_descriptors
+from samfeat_hloc.formats.global_features import list_global_names, read_global_descriptors
 from samfeat_hloc.formats.h5store import read_signature
 from samfeat_hloc.formats.image_lists import ImageList, read_image_list
 from samfeat_hloc.formats.names import check_known

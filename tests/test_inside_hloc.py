@@ -16,7 +16,8 @@ from PIL import Image
 
 import samfeat_hloc
 from samfeat_hloc.extractors import get_extractor
-from samfeat_hloc.formats.features import FeatureReader, read_global_descriptors
+from samfeat_hloc.formats.features import FeatureReader
+from samfeat_hloc.formats.global_features import read_global_descriptors
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.hloc_plugin import EXTRACTORS, MATCHERS, run_stage

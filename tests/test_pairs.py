@@ -16,7 +16,7 @@ from samfeat_hloc import (
     pairs_from_retrieval,
 )
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.formats.features import GlobalWriter
+from samfeat_hloc.formats.global_features import GlobalWriter
 from samfeat_hloc.formats.pairs import read_pairs, retrieved
 
 COUNT_DB, COUNT_QUERIES = 23, 7

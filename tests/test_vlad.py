@@ -9,7 +9,8 @@ import pytest
 
 from samfeat_hloc import global_descriptors
 from samfeat_hloc.errors import ConfigError, InputError
-from samfeat_hloc.formats.features import FeatureReader, Features, FeatureWriter, read_global_descriptors
+from samfeat_hloc.formats.features import FeatureReader, Features, FeatureWriter
+from samfeat_hloc.formats.global_features import read_global_descriptors
 from samfeat_hloc.vlad import Codebook, VLADConf
 
 PLACES = 6

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.formats.features import (
-    FeatureReader,
-    Features,
-    FeatureWriter,
-    GlobalWriter,
-    list_global_names,
-    read_global_descriptors,
-)
+from samfeat_hloc.formats.features import FeatureReader, Features, FeatureWriter
+from samfeat_hloc.formats.global_features import GlobalWriter, list_global_names, read_global_descriptors
 from samfeat_hloc.formats.h5store import journal_path, list_groups
 from samfeat_hloc.formats.matches import MatchReader, MatchWriter
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from samfeat_hloc import localize_sfm, pairs_from_retrieval, triangulation
-from samfeat_hloc.formats.features import FeatureReader, GlobalWriter
+from samfeat_hloc.formats.features import FeatureReader
+from samfeat_hloc.formats.global_features import GlobalWriter
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs
 from samfeat_hloc.formats.poses import read_poses, write_poses
