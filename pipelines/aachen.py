@@ -11,23 +11,20 @@ Interrupt it at any moment and run the same command again: finished work is kept
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 from pipelines.aachen_run import RUNTIMES, Options, run
+from pipelines.common_options import add_features, add_outputs, add_town_seed, add_weights, pipeline_parser
 from samfeat_hloc.errors import run_cli
-from samfeat_hloc.extractors import MODULES as EXTRACTORS
 from samfeat_hloc.matchers import MODULES as MATCHERS
 
 
 def parse(arguments: list[str] | None = None) -> Options:
     """The command line's options."""
     defaults = Options()
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.aachen", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pipeline_parser("pipelines.aachen", __doc__)
     parser.add_argument("--dataset", type=Path, help="folder in Aachen's layout; default: the embedded town")
-    parser.add_argument("--outputs", type=Path, default=defaults.outputs, help=f"default: {defaults.outputs}")
+    add_outputs(parser, defaults.outputs)
     parser.add_argument(
         "--num-covis", type=int, default=defaults.num_covis, help="database pairs an image (%(default)s)"
     )
@@ -35,7 +32,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--max-keypoints", type=int, default=defaults.max_keypoints, help="an image (3072 in the town, else 4096)"
     )
-    parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
+    add_features(parser, defaults.features)
     parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS))
     parser.add_argument(
         "--runtime",
@@ -43,7 +40,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         default=defaults.runtime,
         help="hloc: every stage by the functions of an importable hloc, into OUTPUTS/hloc (default: %(default)s)",
     )
-    parser.add_argument("--weights", help="shipped name or checkpoint file, for SAMFeat")
+    add_weights(parser)
     parser.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -57,19 +54,10 @@ def parse(arguments: list[str] | None = None) -> Options:
         help="local-features: night queries against a given pair list, as visuallocalization.net's local-feature track",
     )
     parser.add_argument("--pairs", type=Path, help="pair list of the local-features protocol, when not in the dataset")
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the embedded town (%(default)s)")
+    add_town_seed(parser, defaults.seed)
     parser.add_argument("--num-pictures", type=int, default=defaults.num_pictures, help="queries drawn (%(default)s)")
-    values = vars(parser.parse_args(arguments))
-    values["features"] = tuple(dict.fromkeys(values["features"]))
-    return Options(**values)
-
-
-def main() -> None:
-    """Command line."""
-    options = parse()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run(options)
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(lambda: run(parse()))

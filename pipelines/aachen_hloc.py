@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.aachen_hloc_results import read_results
-from pipelines.aachen_stages import Files, given_query_pairs
+from pipelines.aachen_stages import Task, given_query_pairs
 from pipelines.aachen_world import World
-from pipelines.clock import Clock
 from samfeat_hloc import global_descriptors, register_with_hloc
 from samfeat_hloc._pycolmap import pycolmap
 from samfeat_hloc.atomic import replace_file
@@ -61,18 +60,8 @@ def check_hloc() -> str:
     return version
 
 
-def localize(
-    world: World,
-    extractor: Extractor,
-    matcher: str,
-    files: Files,
-    clock: Clock,
-    num_covis: int,
-    num_loc: int,
-    pair_list: Path | None,
-    resume: bool = True,
-) -> Localization:
-    """Run every stage with hloc's functions; arguments are those of `aachen_stages.localize`.
+def localize(task: Task) -> Localization:
+    """Run every stage with hloc's functions, as `aachen_stages.localize` does with ours.
 
     Raises:
         MissingDependencyError: no hloc, or one that is too old.
@@ -89,21 +78,22 @@ def localize(
         triangulation,
     )
 
+    world, extractor, files, clock, pair_list = task.world, task.extractor, task.files, task.clock, task.pair_list
     settings = {
         "hloc": version,
         "extractor": extractor_signature(extractor),
         "weights_sha256": extractor.weights_sha256,
-        "matcher": matcher,
-        "num_covis": num_covis,
+        "matcher": task.matcher,
+        "num_covis": task.num_covis,
         "pair_list": file_sha256(pair_list) if pair_list is not None else None,
         "images": image_bytes(world),
     }
-    _open_folder(files.folder, settings, resume)
+    _open_folder(files.folder, settings, task.resume)
     reference = files.folder / "reference"  # hloc's functions want a binary model
     reference.mkdir(exist_ok=True)
     world.model.write_binary(reference)
     queries = [query.name for query in world.queries]
-    feature_conf, matcher_conf = _confs(extractor, matcher)
+    feature_conf, matcher_conf = _confs(extractor, task.matcher)
 
     with clock("extract"), hloc_stage("extract_features"):
         extract_features.main(
@@ -114,9 +104,9 @@ def localize(
             known = set(world.database)
             write_pairs(files.pairs_db, [pair for pair in read_pairs(pair_list) if set(pair) <= known])
         elif world.has_points:
-            pairs_from_covisibility.main(reference, files.pairs_db, num_matched=num_covis)
+            pairs_from_covisibility.main(reference, files.pairs_db, num_matched=task.num_covis)
         else:
-            pairs_from_poses.main(reference, files.pairs_db, min(num_covis, len(world.database) - 1))
+            pairs_from_poses.main(reference, files.pairs_db, min(task.num_covis, len(world.database) - 1))
     with clock("match"), hloc_stage("match_features"):
         match_features.main(matcher_conf, files.pairs_db, files.features, matches=files.matches_db)
     with clock("triangulate"), hloc_stage("triangulation"):
@@ -142,9 +132,9 @@ def localize(
             stage.finish(model, {"points": model.num_points3D()})
 
     with clock("retrieve"), hloc_stage("pairs_from_retrieval"):
-        _describe(world, extractor, files, extract_features)
+        _describe(task, extract_features)
         if pair_list is None:
-            count = min(num_loc, len(world.database))
+            count = min(task.num_loc, len(world.database))
             pairs_from_retrieval.main(
                 files.global_descriptors, files.pairs_query, count, query_list=queries, db_list=world.database
             )
@@ -225,8 +215,9 @@ def _model_fields(extractor: Extractor) -> dict[str, Any]:
     return {"preset": extractor.name, "max_keypoints": conf["max_keypoints"], "weights": conf["weights"]}
 
 
-def _describe(world: World, extractor: Extractor, files: Files, extract_features: Any) -> None:
+def _describe(task: Task, extract_features: Any) -> None:
     """Global descriptors: for SAMFeat by hloc's loop with the plug-in's VLAD, for others from the local features."""
+    world, extractor, files = task.world, task.extractor, task.files
     if not extractor.name.startswith("samfeat"):
         logger.info("hloc's own retrieval networks need downloads: its %s features get our VLAD", extractor.name)
         global_descriptors.main(

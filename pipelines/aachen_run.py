@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.aachen_pictures import draw
-from pipelines.aachen_stages import Files, localize
+from pipelines.aachen_stages import Files, Task, localize
 from pipelines.aachen_world import World
 from pipelines.clock import Clock
+from pipelines.common_options import check_least, extractor_of
 from pipelines.estimate import estimate, peak_memory_mb
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.evaluation import Summary, format_table, summarize
-from samfeat_hloc.extractors import Extractor, get_extractor
+from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.poses import validate_submission
 from samfeat_hloc.layout import CONDITIONS, PAIR_LISTS
 from samfeat_hloc.localization import Localization, QueryResult
@@ -48,11 +49,7 @@ class Options:
     runtime: str = "native"
 
     def __post_init__(self) -> None:
-        for name in ("num_covis", "num_loc"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected at least 1")
-        if self.max_keypoints is not None and self.max_keypoints < 1:
-            raise ConfigError(f"--max-keypoints is {self.max_keypoints}; expected at least 1")
+        check_least(self, (("num_covis", 1), ("num_loc", 1), ("max_keypoints", 1)))
         if self.runtime not in RUNTIMES:
             raise ConfigError(f"--runtime is '{self.runtime}'; expected one of {', '.join(RUNTIMES)}")
 
@@ -86,24 +83,21 @@ def run(options: Options) -> dict[str, Any]:
     features: dict[str, Any] = {}
     rows: dict[str, dict[str, Summary]] = {}
     for name in options.features:
-        overrides: dict[str, Any] = {"max_keypoints": max_keypoints}
-        if options.weights is not None and name.startswith("samfeat"):
-            overrides["weights"] = options.weights
-        extractor = get_extractor(name, **overrides)
+        extractor = extractor_of(name, options.weights, max_keypoints=max_keypoints)
         files = Files(options.results / name)
         _announce(world, extractor, options, max_keypoints, pair_list)
-        localization = stages(
-            world,
-            extractor,
-            options.matcher,
-            files,
-            clock,
-            options.num_covis,
-            options.num_loc,
-            pair_list,
-            options.resume,
+        task = Task(
+            world=world,
+            extractor=extractor,
+            matcher=options.matcher,
+            files=files,
+            clock=clock,
+            num_covis=options.num_covis,
+            num_loc=options.num_loc,
+            pair_list=pair_list,
+            resume=options.resume,
         )
-        found = localization.results
+        found = stages(task).results
         validate_submission(files.poses, [query.name for query in world.queries])
         with clock("pictures"):
             draw(world, files, found, options.num_pictures)
@@ -113,7 +107,7 @@ def run(options: Options) -> dict[str, Any]:
     summary = {
         "dataset": str(dataset),
         "features": features,
-        "seconds": {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()},
+        "seconds": clock.rounded(),
         "peak_memory_mb": round(peak_memory_mb(), 1),
     }
     if options.runtime != "native":
@@ -124,7 +118,7 @@ def run(options: Options) -> dict[str, Any]:
     return summary
 
 
-def _stages(options: Options) -> tuple[Callable[..., Localization], str]:
+def _stages(options: Options) -> tuple[Callable[[Task], Localization], str]:
     """The stages of the chosen runtime, and its name for the summary; hloc is looked for before any work."""
     if options.runtime == "native":
         return localize, "native"

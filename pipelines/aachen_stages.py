@@ -54,20 +54,11 @@ class Files:
         return self.folder / files[name]
 
 
-def localize(
-    world: World,
-    extractor: Extractor,
-    matcher: str,
-    files: Files,
-    clock: Clock,
-    num_covis: int,
-    num_loc: int,
-    pair_list: Path | None,
-    resume: bool = True,
-) -> Localization:
-    """Run every stage; each continues what an earlier run left.
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the stages are given, by whichever runtime they run.
 
-    Args:
+    Attributes:
         world: the opened dataset.
         extractor: of the features.
         matcher: conf name.
@@ -77,11 +68,27 @@ def localize(
         num_loc: images retrieved a query.
         pair_list: given pairs instead of covisibility and retrieval.
         resume: keep what an earlier run finished.
+    """
+
+    world: World
+    extractor: Extractor
+    matcher: str
+    files: Files
+    clock: Clock
+    num_covis: int
+    num_loc: int
+    pair_list: Path | None
+    resume: bool = True
+
+
+def localize(task: Task) -> Localization:
+    """Run every stage; each continues what an earlier run left.
 
     Raises:
         InputError: an input is missing or damaged.
     """
-    overwrite = not resume
+    world, extractor, matcher, files, clock = task.world, task.extractor, task.matcher, task.files, task.clock
+    overwrite = not task.resume
     with clock("extract"):
         extract_features.main(
             extractor.name,
@@ -99,7 +106,7 @@ def localize(
         raise InputError(f"no photograph of the map in {world.layout.images} can be read; see {files.features}")
 
     with clock("pairs"):
-        _write_database_pairs(world, files.pairs_db, num_covis, pair_list, readable)
+        _write_database_pairs(task, readable)
     with clock("match"):
         match_features.main(matcher, files.pairs_db, files.features, matches=files.matches_db, overwrite=overwrite)
     with clock("triangulate"):
@@ -122,12 +129,12 @@ def localize(
             codebook_list=database,
             overwrite=overwrite,
         )
-        if pair_list is None:
+        if task.pair_list is None:
             pairs_from_retrieval.main(
-                files.global_descriptors, files.pairs_query, num_loc, query_list=queries, db_list=database
+                files.global_descriptors, files.pairs_query, task.num_loc, query_list=queries, db_list=database
             )
         else:
-            write_pairs(files.pairs_query, given_query_pairs(pair_list, set(queries), set(database)))
+            write_pairs(files.pairs_query, given_query_pairs(task.pair_list, set(queries), set(database)))
     with clock("match"):
         match_features.main(
             matcher, files.pairs_query, files.features, matches=files.matches_query, overwrite=overwrite
@@ -155,17 +162,16 @@ def localize(
     return found
 
 
-def _write_database_pairs(
-    world: World, output: Path, num_covis: int, pair_list: Path | None, readable: set[str]
-) -> None:
-    if pair_list is not None:
-        pairs = [pair for pair in read_pairs(pair_list) if set(pair) <= set(world.database)]
-        source = str(pair_list)
+def _write_database_pairs(task: Task, readable: set[str]) -> None:
+    world, output = task.world, task.files.pairs_db
+    if task.pair_list is not None:
+        pairs = [pair for pair in read_pairs(task.pair_list) if set(pair) <= set(world.database)]
+        source = str(task.pair_list)
     elif world.has_points:
-        pairs = read_pairs(pairs_from_covisibility.main(world.reference, output, num_covis))
+        pairs = read_pairs(pairs_from_covisibility.main(world.reference, output, task.num_covis))
         source = "covisibility"
     else:
-        pairs = read_pairs(pairs_from_poses.main(world.reference, output, num_covis))
+        pairs = read_pairs(pairs_from_poses.main(world.reference, output, task.num_covis))
         source = "camera poses"
     kept = [pair for pair in pairs if set(pair) <= readable]
     if not kept:

@@ -24,3 +24,7 @@ class Clock:
         spent = time.perf_counter() - start
         self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
         logger.info("%s: %.1f s", stage, spent)
+
+    def rounded(self) -> dict[str, float]:
+        """The seconds of each stage to a hundredth, for a report."""
+        return {stage: round(seconds, 2) for stage, seconds in self.seconds.items()}

@@ -12,14 +12,12 @@ moment and run the same command again: finished work is kept. This is not the lo
 
 from __future__ import annotations
 
-import argparse
-import logging
 from pathlib import Path
 
 from datasets.eth3d import VARIANTS
+from pipelines.common_options import add_features, add_outputs, add_town_seed, add_weights, pipeline_parser
 from pipelines.eth3d_run import Options, run
 from samfeat_hloc.errors import run_cli
-from samfeat_hloc.extractors import MODULES as EXTRACTORS
 from samfeat_hloc.mappers import MAPPERS
 from samfeat_hloc.matchers import MODULES as MATCHERS
 
@@ -32,16 +30,14 @@ MATCHER_HELP = (
 def parse(arguments: list[str] | None = None) -> Options:
     """The command line's options."""
     defaults = Options()
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.eth3d", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pipeline_parser("pipelines.eth3d", __doc__)
     parser.add_argument("--dataset", type=Path, help="a scene, or a folder of scenes; default: the embedded town")
-    parser.add_argument("--outputs", type=Path, default=defaults.outputs, help=f"default: {defaults.outputs}")
+    add_outputs(parser, defaults.outputs)
     parser.add_argument(
         "--variant", choices=sorted(VARIANTS), help="photographs and calibration; default: undistorted when it is there"
     )
-    parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
-    parser.add_argument("--weights", help="shipped name or checkpoint file, for SAMFeat")
+    add_features(parser, defaults.features)
+    add_weights(parser)
     parser.add_argument("--matcher", default=defaults.matcher, choices=sorted(MATCHERS), help=MATCHER_HELP)
     parser.add_argument("--mapper", default=defaults.mapper, choices=MAPPERS, help="of the full reconstruction")
     parser.add_argument("--max-keypoints", type=int, default=defaults.max_keypoints, help="an image (%(default)s)")
@@ -55,23 +51,14 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--mvs", action="store_true", help="a dense cloud by multi-view stereo, too; needs pycolmap with CUDA"
     )
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the embedded town (%(default)s)")
+    add_town_seed(parser, defaults.seed)
     parser.add_argument("--views", type=int, default=defaults.views, help="photographs of the town (%(default)s)")
     parser.add_argument("--detail", type=float, default=defaults.detail, help="of the town's textures (%(default)s)")
     parser.add_argument(
         "--scan-width", type=int, default=defaults.scan_width, help="rays across a scan of the town (%(default)s)"
     )
-    values = vars(parser.parse_args(arguments))
-    values["features"] = tuple(dict.fromkeys(values["features"]))
-    return Options(**values)
-
-
-def main() -> None:
-    """Command line."""
-    options = parse()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run(options)
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(lambda: run(parse()))

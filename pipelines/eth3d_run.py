@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,18 @@ import numpy as np
 from datasets.eth3d import Eth3dScene, find_scenes
 from datasets.eth3d_town import DENSE, write_town_scene
 from pipelines.clock import Clock
+from pipelines.common_options import check_least, extractor_of
 from pipelines.dense import NO_CUDA, can_reconstruct_densely, dense_cloud
-from pipelines.estimate import peak_memory_mb
 from pipelines.eth3d_clouds import CloudJudge
 from pipelines.eth3d_pictures import draw_cloud
 from pipelines.eth3d_poses import align, score_poses
 from pipelines.eth3d_report import scene_markdown
 from pipelines.eth3d_stages import Files, match_scene, reconstruct, triangulate
+from pipelines.results import write_summary, write_table
 from pipelines.sparse_statistics import sparse_statistics
 from samfeat_hloc._pycolmap import pycolmap
-from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import ConfigError, InputError
-from samfeat_hloc.extractors import Extractor, get_extractor
+from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.ply import read_ply
 
 logger = logging.getLogger(__name__)
@@ -54,8 +53,7 @@ class Options:
     scan_width: int = 3000
 
     def __post_init__(self) -> None:
-        if self.max_keypoints < 1:
-            raise ConfigError(f"--max-keypoints is {self.max_keypoints}; expected at least 1")
+        check_least(self, (("max_keypoints", 1),))
         if (self.cloud is not None or self.mvs) and not self.clouds:
             raise ConfigError("--cloud and --mvs need the scans; leave --no-clouds out")
 
@@ -82,18 +80,17 @@ def run(options: Options) -> dict[str, Any]:
         raise InputError(f"the point cloud {options.cloud} does not exist; check the path")
     if options.mvs and not can_reconstruct_densely():
         logger.warning("%s", NO_CUDA)
-    extractors = [_extractor(options, name) for name in options.features]
+    extractors = [
+        extractor_of(name, options.weights, max_keypoints=options.max_keypoints, resize_max=options.resize_max)
+        for name in options.features
+    ]
     summary: dict[str, Any] = {"dataset": str(dataset), "matcher": options.matcher, "scenes": {}}
     for scene in scenes:
         dense = scene.root / DENSE if town else options.cloud
         row = _scene(scene, extractors, options, dense, clock if len(scenes) == 1 else Clock())
         summary["scenes"][scene.name] = row
-        text = scene_markdown(scene.name, row)
-        _write(options.outputs / f"{scene.name}.md", text)
-        print(f"\n{text}")
-    summary["peak_memory_mb"] = round(peak_memory_mb(), 1)
-    _write(options.outputs / "summary.json", json.dumps(summary, indent=1) + "\n")
-    print(f"{summary['peak_memory_mb']:.0f} MB; models, clouds, tables and pictures in {options.outputs}")
+        write_table(options.outputs, scene.name, scene_markdown(scene.name, row))
+    write_summary(options.outputs, summary, "models, clouds, tables and pictures")
     return summary
 
 
@@ -142,7 +139,7 @@ def _scene(
         with clock("pictures"):
             points = read_ply(dense).points.astype(np.float64)
             _draw(judge, dense.stem, points, scene, options.outputs / f"{scene.name}-{dense.stem}.png", dense.name)
-    row["seconds"] = {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()}
+    row["seconds"] = clock.rounded()
     return row
 
 
@@ -166,15 +163,3 @@ def _draw(judge: CloudJudge, name: str, points: np.ndarray, scene: Eth3dScene, p
     cameras = np.array([image.projection_center() for image in images])
     down = np.mean([image.cam_from_world().rotation.matrix()[1] for image in images], axis=0)
     draw_cloud(path, points, judge.scans, cameras, -down, title)
-
-
-def _extractor(options: Options, name: str) -> Extractor:
-    overrides: dict[str, Any] = {"max_keypoints": options.max_keypoints, "resize_max": options.resize_max}
-    if options.weights is not None and name.startswith("samfeat"):
-        overrides["weights"] = options.weights
-    return get_extractor(name, **overrides)
-
-
-def _write(path: Path, text: str) -> None:
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

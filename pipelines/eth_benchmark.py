@@ -13,27 +13,21 @@ at any moment and run the same command again: finished work is kept. The multi-v
 
 from __future__ import annotations
 
-import argparse
-import logging
 from pathlib import Path
 
+from pipelines.common_options import add_features, add_outputs, add_weights, pipeline_parser
 from pipelines.eth_benchmark_run import Options, run
 from samfeat_hloc.errors import run_cli
-from samfeat_hloc.extractors import MODULES as EXTRACTORS
 
 
 def parse(arguments: list[str] | None = None) -> Options:
     """The command line's options."""
     defaults = Options(dataset=Path())
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.eth_benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = pipeline_parser("pipelines.eth_benchmark", __doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="a collection, or a folder of collections")
-    parser.add_argument("--outputs", type=Path, default=defaults.outputs, help=f"default: {defaults.outputs}")
-    parser.add_argument("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
-    parser.add_argument("--weights", help="shipped name or checkpoint file, for SAMFeat")
+    add_outputs(parser, defaults.outputs)
+    add_features(parser, defaults.features)
+    add_weights(parser)
     parser.add_argument(
         "--pairs", choices=("exhaustive", "retrieval"), default=defaults.pairs, help="default: %(default)s"
     )
@@ -46,17 +40,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         "--resize-max", type=int, default=defaults.resize_max, help="longer side for extraction (%(default)s)"
     )
     parser.add_argument("--no-dense", dest="dense", action="store_false", help="sparse figures alone")
-    values = vars(parser.parse_args(arguments))
-    values["features"] = tuple(dict.fromkeys(values["features"]))
-    return Options(**values)
-
-
-def main() -> None:
-    """Command line."""
-    options = parse()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run(options)
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(lambda: run(parse()))

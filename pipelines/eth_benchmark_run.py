@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,15 @@ from PIL import Image
 
 from datasets.eth_benchmark import BenchmarkDataset, find_datasets
 from pipelines.clock import Clock
+from pipelines.common_options import check_least, extractor_of
 from pipelines.dense import NO_CUDA, can_reconstruct_densely, dense_cloud
-from pipelines.estimate import estimate, peak_memory_mb
+from pipelines.estimate import estimate
 from pipelines.eth_benchmark_report import collection_markdown
 from pipelines.eth_benchmark_stages import MODEL, reconstruct_collection
+from pipelines.results import write_summary, write_table
 from pipelines.sparse_statistics import sparse_statistics
-from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import ConfigError
-from samfeat_hloc.extractors import Extractor, get_extractor
+from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.ply import read_ply
 from samfeat_hloc.match_features import DEFAULT_CACHE_MB
 from samfeat_hloc.matchers import get_matcher
@@ -48,9 +48,7 @@ class Options:
     dense: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_retrieved", "max_keypoints"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected at least 1")
+        check_least(self, (("num_retrieved", 1), ("max_keypoints", 1)))
         if self.pairs not in ("exhaustive", "retrieval"):
             raise ConfigError(f"--pairs is {self.pairs}; expected exhaustive or retrieval")
 
@@ -64,19 +62,18 @@ def run(options: Options) -> dict[str, Any]:
     matcher = {"name": "nn-ratio", "ratio": options.ratio}
     get_matcher(matcher)  # a bad ratio is told before hours of work
     datasets = [BenchmarkDataset.open(path) for path in find_datasets(options.dataset)]
-    extractors = [_extractor(options, name) for name in options.features]
+    extractors = [
+        extractor_of(name, options.weights, max_keypoints=options.max_keypoints, resize_max=options.resize_max)
+        for name in options.features
+    ]
     if options.dense and not can_reconstruct_densely():
         logger.warning("%s", NO_CUDA)
     summary: dict[str, Any] = {"dataset": str(options.dataset), "collections": {}}
     for dataset in datasets:
         row = _collection(dataset, extractors, matcher, options)
         summary["collections"][dataset.name] = row
-        text = collection_markdown(dataset.name, row)
-        _write(options.outputs / f"{dataset.name}.md", text)
-        print(f"\n{text}")
-    summary["peak_memory_mb"] = round(peak_memory_mb(), 1)
-    _write(options.outputs / "summary.json", json.dumps(summary, indent=1) + "\n")
-    print(f"{summary['peak_memory_mb']:.0f} MB; models and tables in {options.outputs}")
+        write_table(options.outputs, dataset.name, collection_markdown(dataset.name, row))
+    write_summary(options.outputs, summary, "models and tables")
     return summary
 
 
@@ -111,7 +108,7 @@ def _collection(
                 )
             found["dense_points"] = None if cloud is None else len(read_ply(cloud))
             found["dense_missing"] = NO_CUDA if cloud is None else ""
-        found["seconds"] = {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()}
+        found["seconds"] = clock.rounded()
         row["features"][extractor.name] = found
     return row
 
@@ -135,15 +132,3 @@ def _announce(
         "%s on %s: %d images, %d pairs\nestimate, mapping not counted: %s",
         extractor.name, dataset.name, count, pairs, expected,
     )  # fmt: skip
-
-
-def _extractor(options: Options, name: str) -> Extractor:
-    overrides: dict[str, Any] = {"max_keypoints": options.max_keypoints, "resize_max": options.resize_max}
-    if options.weights is not None and name.startswith("samfeat"):
-        overrides["weights"] = options.weights
-    return get_extractor(name, **overrides)
-
-
-def _write(path: Path, text: str) -> None:
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

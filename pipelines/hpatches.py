@@ -14,7 +14,6 @@ was extracted, so that the command goes on where it was interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import shlex
@@ -27,6 +26,7 @@ from PIL import Image
 
 from datasets.hpatches import Sequence as ImageSequence
 from pipelines.cached_features import FeatureFile, labels_of, open_features
+from pipelines.common_options import pipeline_parser
 from pipelines.hpatches_protocol import (
     CORNER_THRESHOLDS,
     CORRECT_AT,
@@ -39,7 +39,7 @@ from pipelines.hpatches_protocol import (
 )
 from pipelines.hpatches_report import draw_curves, markdown
 from pipelines.hpatches_summary import RESAMPLES, SEED, pair_counts_differ, sequence_rows, summarize
-from samfeat_hloc.atomic import replace_file
+from pipelines.results import write_text
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError, run_cli
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.matchers import Matcher, get_matcher, matcher_signature
@@ -112,8 +112,8 @@ def run(
         },
     }
     table = markdown(name, summaries, pair_counts_differ(results))
-    _write(output / f"{name}.json", json.dumps(report, indent=1) + "\n")
-    _write(output / f"{name}.md", table)
+    write_text(output / f"{name}.json", json.dumps(report, indent=1) + "\n")
+    write_text(output / f"{name}.md", table)
     print(f"\n{table}")
     try:
         draw_curves(output / name, name, summaries)
@@ -152,11 +152,6 @@ def _image_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path} cannot be read as an image ({error}); replace the file") from None
 
 
-def _write(path: Path, text: str) -> None:
-    with replace_file(path) as temporary:
-        temporary.write_text(text)
-
-
 def report_names(datasets: Sequence[Path]) -> list[str]:
     """A name for each data set's files: its folder's, with the parent's before it when two have one name."""
     folders = [folder.resolve() for folder in datasets]
@@ -169,7 +164,7 @@ def report_names(datasets: Sequence[Path]) -> list[str]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = pipeline_parser("pipelines.hpatches", __doc__)
     parser.add_argument("--dataset", type=Path, nargs="+", required=True, help="folders in HPatches layout")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/hpatches"), help="folder of the report")
     parser.add_argument("--features", nargs="+", default=["samfeat"], help="confs, CONF:WEIGHTS, or features h5 files")

@@ -15,15 +15,13 @@ and OUT/report.json. Interrupt it at any moment and run the same command again: 
 
 from __future__ import annotations
 
-import argparse
-import logging
 from pathlib import Path
 
+from pipelines.common_options import Distinct, add_features, add_weights, pipeline_parser
 from pipelines.photos_cameras import CAMERA_MODELS, CAMERA_MODES
 from pipelines.photos_options import RESIZE_MAX, Options
 from pipelines.photos_run import run
 from samfeat_hloc.errors import run_cli
-from samfeat_hloc.extractors import MODULES as EXTRACTORS
 from samfeat_hloc.mappers import MAPPERS
 from samfeat_hloc.matchers import MODULES as MATCHERS
 from samfeat_hloc.options import parse_options
@@ -32,21 +30,19 @@ from samfeat_hloc.options import parse_options
 def parse(arguments: list[str] | None = None) -> Options:
     """The command line's options."""
     defaults = Options(folder=Path())
-    parser = argparse.ArgumentParser(
-        prog="python -m pipelines.photos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pipeline_parser("pipelines.photos", __doc__)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="the photographs; folders inside are read too")
     add("--outputs", type=Path, metavar="OUT", help="default: outputs/photos/NAME_OF_DIR")
-    add("--features", nargs="+", default=list(defaults.features), choices=sorted(EXTRACTORS))
-    add("--mapper", nargs="+", default=list(defaults.mapper), choices=MAPPERS, help="global: GLOMAP")
+    add_features(parser, defaults.features)
+    add("--mapper", nargs="+", action=Distinct, default=defaults.mapper, choices=MAPPERS, help="global: GLOMAP")
     add(
         "--matcher",
         default="auto",
         choices=["auto", *sorted(MATCHERS)],
         help="auto: nn-mutual; nn-ratio for SIFT and with --cameras",
     )
-    add("--weights", help="shipped name or checkpoint file, for SAMFeat")
+    add_weights(parser)
     add("--max-keypoints", type=int, default=defaults.max_keypoints, help="a photograph (%(default)s)")
     add(
         "--resize-max",
@@ -67,18 +63,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--num-pictures", type=int, default=defaults.num_pictures, help="pairs drawn (%(default)s)")
     add("--overwrite", action="store_true", help="replace what was made from other photographs or settings")
     values = vars(parser.parse_args(arguments))
-    for key in ("features", "mapper"):
-        values[key] = tuple(dict.fromkeys(values[key]))
     values["mapper_options"] = parse_options(values["mapper_options"])
     return Options(**values)
 
 
-def main() -> None:
-    """Command line."""
-    options = parse()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run(options)
-
-
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(lambda: run(parse()))

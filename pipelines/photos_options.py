@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.common_options import check_least
 from pipelines.photos_cameras import DEFAULT_MODEL
 from pipelines.photos_pairs import EXHAUSTIVE_IMAGES, NUM_NEIGHBOURS, NUM_RETRIEVED
 from pipelines.photos_scan import MAX_ASPECT
@@ -44,14 +45,7 @@ class Options:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("max_keypoints", 1),
-            ("num_retrieved", 1),
-            ("num_neighbours", 0),
-            ("exhaustive_images", 2),
-        ):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected at least {least}")
+        check_least(self, LEAST.items())
         if self.resize_max and self.resize_max < 32:
             raise ConfigError(f"--resize-max is {self.resize_max}; expected at least 32, or 0 for no limit")
         if self.max_aspect < 1:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.common_options import extractor_of
 from pipelines.photos_cameras import Cameras, choose_cameras
 from pipelines.photos_failures import read_connections, reasons
 from pipelines.photos_links import readable_folder
@@ -21,7 +22,6 @@ from pipelines.photos_stages import StageLog
 from samfeat_hloc import extract_features, match_features, reconstruction
 from samfeat_hloc._pycolmap import read_model
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.extractors import Extractor, get_extractor
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.names import check_pair_keys
 from samfeat_hloc.stage_folder import DATABASE_NAME, RECORD_NAME
@@ -81,7 +81,9 @@ def matcher_of(options: Options, kind: str) -> str:
 def _reconstruct(options: Options, scan: Scan, cameras: Cameras, kind: str, folder: Path) -> list[dict[str, Any]]:
     """All mappers on one kind of features."""
     log = StageLog(folder / "stages.json")
-    extractor = _extractor(options, kind)
+    extractor = extractor_of(
+        kind, options.weights, max_keypoints=options.max_keypoints, resize_max=options.resize_max or None
+    )
     features, pairs, matches = folder / "features.h5", folder / "pairs.txt", folder / "matches.h5"
     with log("features", [features]):
         _replace_if(
@@ -170,13 +172,6 @@ def _map(
     row["largest"] = sizes.index(max(sizes))
     row["statistics"] = json.loads((sfm / RECORD_NAME).read_text())["statistics"]
     return row
-
-
-def _extractor(options: Options, kind: str) -> Extractor:
-    overrides: dict[str, Any] = {"max_keypoints": options.max_keypoints, "resize_max": options.resize_max or None}
-    if options.weights is not None and kind.startswith("samfeat"):
-        overrides["weights"] = options.weights
-    return get_extractor(kind, **overrides)
 
 
 def _with_features(scan: Scan, features: Path) -> tuple[list[str], dict[str, str]]:

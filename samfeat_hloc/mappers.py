@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,42 +58,53 @@ def pipeline_options(mapper: str, values: Mapping[str, Any] | None = None) -> An
     return options
 
 
-def run_mapper(
-    mapper: str,
-    database: Path,
-    image_dir: Path,
-    folder: Path,
-    options: Any,
-    fixed_cameras: Collection[int] = (),
-    verbose: bool = False,
-) -> list[pycolmap.Reconstruction]:
-    """Map the verified pairs of a database and keep every model under FOLDER/models.
+@dataclass(frozen=True, kw_only=True)
+class MappingTask:
+    """Verified pairs to be mapped.
 
-    Args:
+    Attributes:
         mapper: one of `MAPPERS`.
         database: with images, keypoints and verified pairs; it is not changed.
         image_dir: for the points' colours.
         folder: gets `models/0`, `models/1`, ..., and while the incremental mapper runs, `snapshots`: mapping goes on
             from the last whole one.
-        options: from `pipeline_options`.
+        options: from `pipeline_options`; the mapper's, which may change them.
         fixed_cameras: ids of cameras whose intrinsics stay as given. The global mapper has one switch for all cameras:
             it keeps them only when all are fixed.
         verbose: show COLMAP's log.
+    """
+
+    mapper: str
+    database: Path
+    image_dir: Path
+    folder: Path
+    options: Any
+    fixed_cameras: Collection[int] = ()
+    verbose: bool = False
+
+    @property
+    def models(self) -> Path:
+        """Folder of all models."""
+        return self.folder / "models"
+
+
+def run_mapper(task: MappingTask) -> list[pycolmap.Reconstruction]:
+    """Map the verified pairs of a database and keep every model under FOLDER/models.
 
     Returns:
         the models, in COLMAP's order.
     """
-    output = folder / "models"
+    output = task.models
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    with quiet(verbose):
-        if mapper == "incremental":
-            found = _incremental(database, image_dir, folder, output, options, fixed_cameras)
-        elif mapper == "hierarchical":
-            options.incremental_options.constant_cameras = set(fixed_cameras)
-            found = pycolmap.hierarchical_mapping(database, image_dir, output, options=options)
+    with quiet(task.verbose):
+        if task.mapper == "incremental":
+            found = _incremental(task)
+        elif task.mapper == "hierarchical":
+            task.options.incremental_options.constant_cameras = set(task.fixed_cameras)
+            found = pycolmap.hierarchical_mapping(task.database, task.image_dir, output, options=task.options)
         else:
-            found = _global(database, image_dir, folder, output, options, fixed_cameras)
+            found = _global(task)
     for key, model in found.items():
         target = output / str(key)
         if not is_model(target):
@@ -101,34 +113,29 @@ def run_mapper(
     return [found[key] for key in sorted(found)]
 
 
-def map_again(
-    mapper: str,
-    database: Path,
-    image_dir: Path,
-    folder: Path,
-    options: Any,
-    fixed_cameras: Collection[int] = (),
-    verbose: bool = False,
-) -> list[pycolmap.Reconstruction]:
+def map_again(task: MappingTask) -> list[pycolmap.Reconstruction]:
     """Models for a database that got further pairs since `run_mapper` made FOLDER/models from it.
 
     The incremental mapper goes on from its largest model: it triangulates and adjusts anew, and adds the photographs
-    that fit now. The others start again. Arguments and result as of `run_mapper`.
+    that fit now. The others start again.
+
+    Returns:
+        the models, in COLMAP's order.
     """
-    if mapper != "incremental":
-        return run_mapper(mapper, database, image_dir, folder, options, fixed_cameras, verbose)
-    models = {int(path.name): read_model(path) for path in (folder / "models").iterdir()}
+    if task.mapper != "incremental":
+        return run_mapper(task)
+    models = {int(path.name): read_model(path) for path in task.models.iterdir()}
     key = max(models, key=lambda key: model_size(models[key]))
-    options.constant_cameras = set(fixed_cameras)
-    options.snapshot_frames_freq = 0
-    with tempfile.TemporaryDirectory(dir=folder) as scratch, quiet(verbose):
+    task.options.constant_cameras = set(task.fixed_cameras)
+    task.options.snapshot_frames_freq = 0
+    with tempfile.TemporaryDirectory(dir=task.folder) as scratch, quiet(task.verbose):
         found = pycolmap.incremental_mapping(
-            database, image_dir, scratch, options=options, input_path=folder / "models" / str(key)
+            task.database, task.image_dir, scratch, options=task.options, input_path=task.models / str(key)
         )
     best = max(found.values(), key=model_size, default=models[key])
     if model_size(best)[0] >= model_size(models[key])[0]:
         models[key] = best
-        best.write_binary(folder / "models" / str(key))
+        best.write_binary(task.models / str(key))
     return [models[key] for key in sorted(models)]
 
 
@@ -143,63 +150,49 @@ def copy_database(source: Path, target: Path) -> None:
             writer.close()
 
 
-def _incremental(
-    database: Path,
-    image_dir: Path,
-    folder: Path,
-    output: Path,
-    options: pycolmap.IncrementalPipelineOptions,
-    fixed_cameras: Collection[int],
-) -> dict[int, pycolmap.Reconstruction]:
-    snapshots = folder / "snapshots"
+def _incremental(task: MappingTask) -> dict[int, pycolmap.Reconstruction]:
+    options, snapshots = task.options, task.folder / "snapshots"
     snapshots.mkdir(exist_ok=True)
     options.snapshot_path = snapshots
     if options.snapshot_frames_freq == 0:
         options.snapshot_frames_freq = SNAPSHOT_FREQUENCY
-    if fixed_cameras:
-        options.constant_cameras = set(fixed_cameras)
+    if task.fixed_cameras:
+        options.constant_cameras = set(task.fixed_cameras)
     start = _last_snapshot(snapshots)
     if start is not None:
         logger.info("mapping goes on from %s", start)
     found: dict[int, pycolmap.Reconstruction] = pycolmap.incremental_mapping(
-        database, image_dir, output, options=options, input_path=start or ""
+        task.database, task.image_dir, task.models, options=options, input_path=start or ""
     )
     return found
 
 
-def _global(
-    database: Path,
-    image_dir: Path,
-    folder: Path,
-    output: Path,
-    options: pycolmap.GlobalPipelineOptions,
-    fixed_cameras: Collection[int],
-) -> dict[int, pycolmap.Reconstruction]:
-    with pycolmap.Database.open(database) as opened:
+def _global(task: MappingTask) -> dict[int, pycolmap.Reconstruction]:
+    with pycolmap.Database.open(task.database) as opened:
         cameras = opened.read_all_cameras()
-    if {camera.camera_id for camera in cameras} <= set(fixed_cameras):
-        set_options(options, {"bundle_adjustment": {"refine_focal_length": False, "refine_extra_params": False}})
+    if {camera.camera_id for camera in cameras} <= set(task.fixed_cameras):
+        set_options(task.options, {"bundle_adjustment": {"refine_focal_length": False, "refine_extra_params": False}})
     if all(camera.has_prior_focal_length for camera in cameras):
-        return _map_globally(database, image_dir, output, options)
+        return _map_globally(task, task.database)
     logger.warning(
         "warning: %d of %d cameras have no known focal length, which the global mapper then takes from the pairs; "
         "compare its model with the incremental mapper's",
         sum(not camera.has_prior_focal_length for camera in cameras),
         len(cameras),
     )
-    calibrated = folder / "calibrated.db"
-    copy_database(database, calibrated)
+    calibrated = task.folder / "calibrated.db"
+    copy_database(task.database, calibrated)
     found: dict[int, pycolmap.Reconstruction] = {}
     try:
         settings = pycolmap.ViewGraphCalibrationOptions()
         settings.random_seed = SEED
         if pycolmap.calibrate_view_graph(calibrated, settings):
-            found = _map_globally(calibrated, image_dir, output, options)
+            found = _map_globally(task, calibrated)
     finally:
-        for path in folder.glob("calibrated.db*"):
+        for path in task.folder.glob("calibrated.db*"):
             path.unlink()
-    if _largest(found)[0] < _num_connected(database):
-        guessed = _map_globally(database, image_dir, output, options)
+    if _largest(found)[0] < _num_connected(task.database):
+        guessed = _map_globally(task, task.database)
         logger.info(
             "focal lengths from the pairs: %d photographs, %d points in the largest model; guessed ones: %d, %d",
             *_largest(found), *_largest(guessed),
@@ -208,13 +201,11 @@ def _global(
     return found
 
 
-def _map_globally(
-    database: Path, image_dir: Path, output: Path, options: pycolmap.GlobalPipelineOptions
-) -> dict[int, pycolmap.Reconstruction]:
-    """Map, and clear what COLMAP writes: which models are kept is decided later."""
-    found = dict(pycolmap.global_mapping(database, image_dir, output, options=options))
-    shutil.rmtree(output)
-    output.mkdir()
+def _map_globally(task: MappingTask, database: Path) -> dict[int, pycolmap.Reconstruction]:
+    """Map a database, the task's or a copy, and clear what COLMAP writes: which models are kept is decided later."""
+    found = dict(pycolmap.global_mapping(database, task.image_dir, task.models, options=task.options))
+    shutil.rmtree(task.models)
+    task.models.mkdir()
     return found
 
 

@@ -30,7 +30,7 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.image_import import CAMERA_MODES, camera_mode_from, import_images
 from samfeat_hloc.loop_closing import close_loops
-from samfeat_hloc.mappers import MAPPERS, map_again, model_size, pipeline_options, run_mapper
+from samfeat_hloc.mappers import MAPPERS, MappingTask, map_again, model_size, pipeline_options, run_mapper
 from samfeat_hloc.mapping_inputs import camera_signature, take_database
 from samfeat_hloc.options import parse_options
 from samfeat_hloc.pair_graph import MAX_STEPS, set_aside_unconfirmed
@@ -153,10 +153,18 @@ def main(
             "photographs may not overlap, or features and matches are of other images"
         )
     with clock("map") if clock else nullcontext():
-        arguments = (mapper, stage.database, image_dir, stage.folder, options, fixed_cameras, verbose)
-        models = run_mapper(*arguments)
+        task = MappingTask(
+            mapper=mapper,
+            database=stage.database,
+            image_dir=image_dir,
+            folder=stage.folder,
+            options=options,
+            fixed_cameras=fixed_cameras,
+            verbose=verbose,
+        )
+        models = run_mapper(task)
         if models and close_loops(stage.database, max(models, key=model_size)):
-            models = map_again(*arguments)
+            models = map_again(task)
     if not models:
         raise NothingReconstructed(
             f"COLMAP could not start a model from {counts.verified} verified pairs; it needs two photographs of one "
