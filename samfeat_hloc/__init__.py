@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from samfeat_hloc._version import __version__
 from samfeat_hloc.allocator import ask_for_large_pages
+from samfeat_hloc.errors import end_early_interrupts
 
 if TYPE_CHECKING:
     from samfeat_hloc.extractors.samfeat import SAMFeatExtractor
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from samfeat_hloc.hloc_plugin import register_with_hloc
     from samfeat_hloc.localizer import Localizer, Pose
 
+end_early_interrupts(__name__)
 ask_for_large_pages()
 
 _WHERE = {
