@@ -36,9 +36,11 @@ def names_of(count: int) -> list[str]:
 
 
 def camera() -> pycolmap.Camera:
-    """The one camera of all photographs."""
+    """The one camera of all photographs, whose focal length is known."""
     params = [FOCAL, WIDTH / 2, HEIGHT / 2]
-    return pycolmap.Camera(model="SIMPLE_PINHOLE", width=WIDTH, height=HEIGHT, params=params, camera_id=1)
+    made = pycolmap.Camera(model="SIMPLE_PINHOLE", width=WIDTH, height=HEIGHT, params=params, camera_id=1)
+    made.has_prior_focal_length = True
+    return made
 
 
 def poses(count: int) -> list[pycolmap.Rigid3d]:

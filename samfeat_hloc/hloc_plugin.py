@@ -2,6 +2,7 @@
 
     samfeat_hloc.register_with_hloc()                  # then hloc.extract_features.confs["samfeat"] works
     python -m samfeat_hloc.hloc_plugin extract_features --conf samfeat --image_dir images --export_dir out
+    python -m samfeat_hloc.hloc_plugin --weights model_29.pt extract_features --conf samfeat-released …
 
 hloc finds a model by importing `hloc.extractors.NAME` or `hloc.matchers.NAME` and taking the one class in it that was
 defined there. Registration puts such modules in place, made when hloc is there, and adds to its tables of
@@ -89,17 +90,48 @@ def register_with_hloc() -> None:
             known.setdefault(name, copy.deepcopy(conf))
 
 
-def run_stage(stage: str, arguments: list[str]) -> None:
+def use_weights(weights: str) -> None:
+    """Have our extractors in hloc's table load these weights, and name their files after them.
+
+    hloc takes features that a file has for done, whatever made them: those of other weights need a file of their own.
+    Call it after `register_with_hloc`; samfeat-vlad needs a codebook of the same weights, in its conf.
+
+    Args:
+        weights: shipped name or checkpoint file.
+
+    Raises:
+        InputError: no such weights.
+        MissingDependencyError: hloc cannot be imported.
+    """
+    from samfeat_hloc.checkpoints import load_weights
+
+    load_weights(weights)  # what is wrong with them is told before hloc starts its work
+    known = _import("extract_features").confs
+    for name in EXTRACTORS:
+        conf = known[name]
+        suffix = f"-{Path(weights).stem}"
+        output = conf["output"].removesuffix(suffix) + suffix
+        known[name] = {**conf, "output": output, "model": {**conf["model"], "weights": weights}}
+
+
+def run_stage(stage: str, arguments: list[str], weights: str | None = None) -> None:
     """Run one of hloc's command lines, such as ``extract_features``, with our configurations among its choices.
 
     `python -m hloc.STAGE` would be a second copy of the module, whose table of configurations nothing was added to. So
     the module is imported, and only what it has under ``if __name__ == "__main__":`` is run, in its own names.
+
+    Args:
+        stage: its name, as in ``python -m hloc.STAGE``.
+        arguments: of hloc's command line.
+        weights: for our extractors, see `use_weights`; None: those of their confs.
 
     Raises:
         MissingDependencyError: hloc cannot be imported, or its stage needs another package.
         InputError: hloc has no such command line.
     """
     register_with_hloc()
+    if weights is not None:
+        use_weights(weights)
     module = _import(stage.removeprefix("hloc."))
     path = Path(module.__file__ or "")
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
@@ -157,10 +189,11 @@ def cli() -> None:
         description="hloc's own command lines, with SAMFeat among their configurations.",
         epilog="extract_features, match_features, pairs_from_retrieval, localize_sfm …: all of hloc's",
     )
+    parser.add_argument("--weights", help="shipped name or checkpoint file, for our extractors; before STAGE")
     parser.add_argument("stage", help="a command line of hloc, as in python -m hloc.STAGE")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments; STAGE --help lists them")
     options = parser.parse_args()
-    run_stage(options.stage, options.arguments)
+    run_stage(options.stage, options.arguments, options.weights)
 
 
 if __name__ == "__main__":

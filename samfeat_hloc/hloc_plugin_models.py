@@ -134,6 +134,12 @@ def make_extractor(conf: Mapping[str, Any]) -> SAMFeatExtractor:
             f"max_keypoints is {resolved.max_keypoints}; hloc's match files hold indices up to {MAX_INDEX} (int16): "
             f"give at most {MAX_INDEX + 1}"
         )
+    if preset == "samfeat-released" and resolved.weights is None:
+        logger.warning(
+            "samfeat-released has the release's settings and here the weights %s: for the release's own give "
+            "model_29.pt, as conf['model']['weights'] or by hloc_plugin --weights",
+            DEFAULT_WEIGHTS,
+        )
     return SAMFeatExtractor(load_weights(resolved.weights), resolved)
 
 

@@ -26,7 +26,7 @@ from samfeat_hloc.hloc_plugin import EXTRACTORS, MATCHERS, cli, run_stage
 from samfeat_hloc.hloc_plugin_models import DEFAULT_CODEBOOK, MAX_INDEX
 from samfeat_hloc.matchers import get_matcher
 from samfeat_hloc.vlad import Codebook
-from tests.pipelines.wall import painted_wall
+from tests.hloc_picture import picture
 
 BASE_MODEL = """
 import torch
@@ -83,10 +83,6 @@ def load(package: str, conf: dict[str, Any]) -> torch.nn.Module:
     classes = [kind for _, kind in inspect.getmembers(module, inspect.isclass) if kind.__module__ == path]
     (kind,) = [kind for kind in classes if issubclass(kind, base)]
     return kind(conf["model"]).eval().to("cpu")
-
-
-def picture(cut: slice = slice(None)) -> np.ndarray:
-    return np.ascontiguousarray(painted_wall(3, 4, 3)[:120, cut][:, :160])
 
 
 def tensor(image: np.ndarray) -> Tensor:
@@ -233,6 +229,33 @@ def test_command_lines_of_hloc_take_our_confs(stand_in: Path, monkeypatch: pytes
         run_stage("extract_feature", [])
     with pytest.raises(InputError, match="no command line 'silent'"):
         run_stage("silent", [])
+
+
+def test_other_weights_have_files_of_their_own(
+    stand_in: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    command = ["hloc_plugin", "--weights", "samfeat-photos-1", "extract_features", "--conf", "samfeat-released"]
+    for _ in range(2):  # a second call names nothing twice
+        monkeypatch.setattr(sys, "argv", command)
+        cli()
+    (conf, again) = sys.modules["hloc.extract_features"].ran
+    assert conf == again
+    assert conf["output"] == "feats-samfeat-released-n10000-samfeat-photos-1"
+    assert EXTRACTORS["samfeat-released"]["output"] == "feats-samfeat-released-n10000"
+    model = load("extractors", conf)
+    assert model.extractor.weights_sha256 == get_extractor("samfeat", weights="samfeat-photos-1").weights_sha256
+    assert "release's settings" not in caplog.text
+    load("extractors", EXTRACTORS["samfeat-released"])
+    assert caplog.text.count("samfeat-released has the release's settings") == 1
+    monkeypatch.setattr(sys, "argv", [*command[:2], "no-such.pt", *command[3:]])
+    with pytest.raises(SystemExit) as stopped:
+        run_cli(cli)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "no-such.pt" in said and said.count("\n") == 1
 
 
 def _descriptors(rng: np.random.Generator, count: int) -> Tensor:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=HLOC python -m pytest tests/test_inside_hloc.py
 
-passes with hloc 1.4 and with its head.
+passes with hloc 1.4 and with its head, and with the older pycolmap that hloc 1.4 was written for.
 """
 
 from __future__ import annotations
@@ -22,13 +22,9 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.hloc_plugin import EXTRACTORS, MATCHERS, run_stage
 from samfeat_hloc.images import read_image
-from tests.pipelines.wall import painted_wall
+from tests.hloc_picture import picture
 
 pytest.importorskip("hloc", reason="put a checkout of hloc on PYTHONPATH")
-
-
-def _picture(cut: slice = slice(None)) -> np.ndarray:
-    return np.ascontiguousarray(painted_wall(3, 4, 3)[:120, cut][:, :160])
 
 
 def test_hloc_finds_every_model() -> None:
@@ -46,7 +42,7 @@ def test_hloc_keeps_keypoints_beyond_1024_pixels_exact(tmp_path: Path) -> None:
     from hloc import extract_features
 
     (tmp_path / "images").mkdir()
-    Image.fromarray(np.ascontiguousarray(np.tile(_picture()[:64], (1, 9, 1)))).save(tmp_path / "images/wide.png")
+    Image.fromarray(np.ascontiguousarray(np.tile(picture()[:64], (1, 9, 1)))).save(tmp_path / "images/wide.png")
     features = extract_features.main(extract_features.confs["samfeat"], tmp_path / "images", tmp_path, as_half=True)
     with FeatureReader(features) as reader:
         found = reader.read("wide.png").keypoints
@@ -62,8 +58,8 @@ def test_hloc_extracts_and_matches(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for name, view in (
-        ("a", _picture()),
-        ("b", _picture(slice(20, 180))),
+        ("a", picture()),
+        ("b", picture(slice(20, 180))),
         ("empty", np.full((120, 160, 3), 127, np.uint8)),
     ):
         Image.fromarray(view).save(images / f"{name}.png")
@@ -95,7 +91,7 @@ def test_hloc_extracts_and_matches(tmp_path: Path) -> None:
 def test_hlocs_own_command_line_makes_global_descriptors(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    Image.fromarray(_picture()).save(images / "a.png")
+    Image.fromarray(picture()).save(images / "a.png")
     run_stage("extract_features", ["--conf", "samfeat-vlad", "--image_dir", str(images), "--export_dir", str(tmp_path)])
     path = tmp_path / "global-feats-samfeat-vlad.h5"
     described = read_global_descriptors(path, ["a.png"])
