@@ -17,6 +17,7 @@ import pytest
 
 from samfeat_hloc.formats.journal import count_records
 from samfeat_hloc.formats.poses import read_poses
+from tests.pipelines.command_lines import refused
 from tests.pipelines.wall import write_wall
 
 ROOT = Path(__file__).parents[2]
@@ -26,15 +27,6 @@ def pipeline(dataset: Path | None, outputs: Path, *options: str) -> subprocess.C
     command = [sys.executable, "-m", "pipelines.aachen", "--outputs", str(outputs), "--features", "sift", *options]
     command += [] if dataset is None else ["--dataset", str(dataset)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
-
-
-def refused(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a refusal."""
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

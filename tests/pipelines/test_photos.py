@@ -15,6 +15,7 @@ import pytest
 
 from samfeat_hloc._pycolmap import pycolmap, read_model
 from samfeat_hloc.formats.journal import count_records
+from tests.pipelines.command_lines import refused
 from tests.pipelines.photo_folder import CENTRES, FOCAL_35_MM, PHONE, save, stranger, write_clean, write_messy
 from tests.pipelines.wall import painted_wall
 
@@ -30,15 +31,6 @@ def pipeline(folder: Path, outputs: Path, *options: str) -> subprocess.Completed
     return subprocess.run(
         command(folder, outputs, *options), cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
-
-
-def refused(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a refusal."""
-    assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def worst_centre_error(model: pycolmap.Reconstruction) -> float:
