@@ -71,12 +71,13 @@ def plain(threshold_px: float) -> Estimate:
 
     def estimate(query: Query, scene: Scene) -> PoseEstimate:
         found = gather(query.matched)
-        ransac = pycolmap.RANSACOptions(max_error=threshold_px, random_seed=0, num_threads=1)
+        options = pycolmap.AbsolutePoseEstimationOptions()  # its own limits on trials, which RANSACOptions() has not
+        options.ransac.max_error, options.ransac.random_seed, options.ransac.num_threads = threshold_px, 0, 1
         answer = pycolmap.estimate_and_refine_absolute_pose(
             query.keypoints[found.keypoints],
             scene.xyz(found.points3D),
             query.camera,
-            estimation_options=pycolmap.AbsolutePoseEstimationOptions(ransac=ransac),
+            estimation_options=options,
         )
         if answer is None or int(np.sum(answer["inlier_mask"])) < 12:
             return PoseEstimate("not verified")
