@@ -11,10 +11,13 @@ import pytest
 from datasets.eth3d import ALIGNMENT, SCANS, Eth3dScene, find_scenes, read_alignment, write_alignment
 from datasets.eth3d_town import DENSE, write_town_scene
 from datasets.town import Camera, Town, build_town
-from samfeat_hloc._pycolmap import pycolmap
+from pipelines.eth3d_poses import align, score_poses
+from samfeat_hloc import reconstruction
+from samfeat_hloc._pycolmap import pycolmap, read_model
 from samfeat_hloc.cloud_evaluation import evaluate_cloud
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.formats.ply import read_ply, write_ply
+from tests import world
 from tests.pipelines.corner import SCANNER, WIDTH, write_scene
 
 SMALL = {"seed": 3, "views": 7, "detail": 0.3, "scan_width": 500, "camera": Camera(160, 120, 131.0)}
@@ -168,3 +171,33 @@ def test_a_scan_file_that_is_no_cloud_is_told(scene: Path) -> None:
     write_ply(scene / SCANS / "scan1.ply", np.zeros((0, 3)))
     with pytest.raises(InputError, match=r"scan1\.ply has no points"):
         evaluate_cloud(np.ones((2, 3)), Eth3dScene.open(scene).scans())
+
+
+def test_poses_and_points_come_from_distorted_photographs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark's camera model, as strong as its cameras' distortion, through both stages."""
+    params = [500.0, 502, 320, 240, -0.2, 0.12, 1e-3, -5e-4, 0.02, 0.01, 8e-4, -3e-4]
+    fisheye = pycolmap.Camera(model="THIN_PRISM_FISHEYE", width=640, height=480, params=params, camera_id=7)
+    fisheye.has_prior_focal_length = True
+    monkeypatch.setattr(world, "CAMERA", fisheye)
+    made = world.make_world(tmp_path / "world", num_points=400)
+    triangulated = world.triangulate(made)
+    assert triangulated.num_points3D() > 300
+    assert triangulated.compute_mean_reprojection_error() < 0.5
+    found = reconstruction.main(
+        tmp_path / "sfm", _blank_images(made), made.pairs_db, made.features, made.matches_db,
+        cameras=dict.fromkeys(made.database, fisheye), fixed_cameras={7}, finish=False,
+    )  # fmt: skip
+    truth = read_model(made.reference)
+    similarity = align(found, truth)
+    assert similarity is not None
+    found.transform(similarity.to_sim3d())
+    scores = score_poses(found, truth)
+    assert scores.registered == len(made.database) and scores.recall[2] == 1  # 5 cm, 5 degrees
+    np.testing.assert_allclose(found.cameras[7].params, params)
+
+
+def _blank_images(made: world.World) -> Path:
+    for name in made.database:
+        (made.images / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(made.images / name), np.zeros((480, 640, 3), np.uint8))
+    return made.images
