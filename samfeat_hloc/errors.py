@@ -55,9 +55,12 @@ def _end_early(_signal: int, _frame: object) -> None:
     os._exit(EXIT_INTERRUPTED)
 
 
-def _hear_interrupts() -> None:
-    if signal.getsignal(signal.SIGINT) is _end_early:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def _hear_interrupts() -> bool:
+    """Have Ctrl-C raise an exception from here on; whether it did not, so whether this process is the command's own."""
+    if signal.getsignal(signal.SIGINT) is not _end_early:
+        return False
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return True
 
 
 def run_cli(main: Callable[[], object]) -> None:
@@ -74,8 +77,10 @@ def run_cli(main: Callable[[], object]) -> None:
         main()
         return
     try:
-        _hear_interrupts()
+        own = _hear_interrupts()
         main()
+        if own:  # all is done; Python takes a while to end itself, and would die of the signal there
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except (SamfeatError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)

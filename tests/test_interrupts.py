@@ -39,6 +39,17 @@ def interrupted(tmp_path: Path, module: str, *command: str) -> subprocess.Comple
     )  # fmt: skip
 
 
+def write_package(root: Path, program: str) -> str:
+    """Write a package with a command line; its module as for ``-m``."""
+    package = root / "interrupted_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from samfeat_hloc.errors import end_early_interrupts\nend_early_interrupts(__name__)\n"
+    )
+    (package / "main.py").write_text(program)
+    return "interrupted_package.main"
+
+
 @pytest.mark.parametrize("module", COMMANDS)
 def test_interrupted_among_its_imports_a_command_says_one_line(tmp_path: Path, module: str) -> None:
     stub, arguments = COMMANDS[module]
@@ -56,14 +67,21 @@ def test_a_program_that_imports_the_package_keeps_its_own_interrupts(tmp_path: P
         assert found.returncode == 0, found.stderr
 
 
+def test_when_all_is_done_an_interrupt_changes_nothing(tmp_path: Path) -> None:
+    """While Python winds itself up, which takes seconds after torch."""
+    program = (
+        "import atexit, os, signal\n"
+        "from samfeat_hloc.errors import run_cli\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "run_cli(lambda: print('done'))\n"
+    )
+    found = interrupted(tmp_path, "unused", "-m", write_package(tmp_path, program))
+    assert (found.returncode, found.stderr, found.stdout) == (0, "", "done\n")
+
+
 def test_after_the_imports_an_interrupt_is_an_exception_again(tmp_path: Path) -> None:
     """What is under way is wound up, temporary files too."""
-    package = tmp_path / "interrupted_package"
-    package.mkdir()
-    (package / "__init__.py").write_text(
-        "from samfeat_hloc.errors import end_early_interrupts\nend_early_interrupts(__name__)\n"
-    )
-    (package / "main.py").write_text(
+    program = (
         "import os, signal\n"
         "from samfeat_hloc.errors import run_cli\n"
         "def main():\n"
@@ -74,5 +92,5 @@ def test_after_the_imports_an_interrupt_is_an_exception_again(tmp_path: Path) ->
         "        print('wound up')\n"
         "run_cli(main)\n"
     )
-    found = interrupted(tmp_path, "unused", "-m", "interrupted_package.main")
+    found = interrupted(tmp_path, "unused", "-m", write_package(tmp_path, program))
     assert (found.returncode, found.stderr, found.stdout) == (130, f"{INTERRUPTED}\n", "wound up\n")
