@@ -30,11 +30,12 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.image_import import CAMERA_MODES, camera_mode_from, import_images
 from samfeat_hloc.loop_closing import close_loops
+from samfeat_hloc.mapped_models import is_mapped, mark_mapped, read_mapped
 from samfeat_hloc.mappers import MAPPERS, MappingTask, map_again, model_size, pipeline_options, run_mapper
 from samfeat_hloc.mapping_inputs import camera_signature, take_database
 from samfeat_hloc.options import parse_options
 from samfeat_hloc.pair_graph import MAX_STEPS, set_aside_unconfirmed
-from samfeat_hloc.stage_folder import StageFolder
+from samfeat_hloc.stage_folder import MAPPED_NAME, StageFolder
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
 
@@ -145,7 +146,8 @@ def main(
             import_images(stage.database, image_dir, names, mode, image_options, feature_reader, cameras)
             verify = (lambda _0, _1, found: accept_all(found)) if skip_geometric_verification else estimate_geometry
             counts = _fill_database(stage, pair_list, feature_reader, match_reader, min_match_score, verify)
-        if max_steps is not None and not skip_geometric_verification:
+        mapped = is_mapped(sfm_dir)  # with pairs that closed loops, which are not to be set aside again
+        if max_steps is not None and not skip_geometric_verification and not mapped:
             set_aside_unconfirmed(stage.database, max_steps)
     if counts.verified == 0:
         raise NothingReconstructed(
@@ -162,9 +164,11 @@ def main(
             fixed_cameras=fixed_cameras,
             verbose=verbose,
         )
-        models = run_mapper(task)
-        if models and close_loops(stage.database, max(models, key=model_size)):
-            models = map_again(task)
+        models = read_mapped(sfm_dir) if mapped else run_mapper(task)
+        if models and not mapped:
+            if close_loops(stage.database, max(models, key=model_size)):
+                models = map_again(task)
+            mark_mapped(sfm_dir)
     if not models:
         raise NothingReconstructed(
             f"COLMAP could not start a model from {counts.verified} verified pairs; it needs two photographs of one "
@@ -178,6 +182,7 @@ def main(
         counts = replace(counts, verified=used.num_verified_image_pairs(), inliers=used.num_inlier_matches())
     stage.finish(largest, {**statistics_of(largest, counts), "models": len(models), "photographs": len(names)})
     shutil.rmtree(sfm_dir / "snapshots", ignore_errors=True)
+    (sfm_dir / MAPPED_NAME).unlink(missing_ok=True)
     logger.info("%s: %s", sfm_dir, stage.statistics)
     return largest
 

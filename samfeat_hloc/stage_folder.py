@@ -15,6 +15,8 @@ from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import InputError
 
 RECORD_NAME = "stage.json"
+MAPPED_NAME = "mapped"
+"""Beside the models while the last adjustment of the largest is under way: mapping is done."""
 DATABASE_NAME = "database.db"
 FORMAT_VERSION = 1
 
@@ -98,7 +100,8 @@ class StageFolder:
 
     def _clear(self) -> None:
         """Remove what a stage writes here, and nothing else."""
-        self.record_path.unlink(missing_ok=True)
+        for name in (RECORD_NAME, MAPPED_NAME):
+            (self.folder / name).unlink(missing_ok=True)
         for stem in ("cameras", "images", "points3D", "rigs", "frames"):
             for ext in (".bin", ".txt"):
                 (self.folder / f"{stem}{ext}").unlink(missing_ok=True)

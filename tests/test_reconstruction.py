@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -18,29 +13,13 @@ from samfeat_hloc._pycolmap import pycolmap, read_model
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.stage_folder import DATABASE_NAME
-from tests.kill import DEADLINE_S, ROOT
-from tests.world import HEIGHT, PARAMS, WIDTH, World, make_world
-
-IMAGE_OPTIONS = {"camera_model": "SIMPLE_RADIAL", "camera_params": ",".join(map(str, PARAMS))}
+from tests.reconstructing import centres, photographed_world, reconstruct
+from tests.world import HEIGHT, PARAMS, WIDTH, World
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    made = make_world(tmp_path_factory.mktemp("world"), num_points=700, num_queries=1)
-    for name in made.database:
-        path = made.images / name
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 128, np.uint8))
-    return made
-
-
-def reconstruct(world: World, sfm: Path, **options: object) -> pycolmap.Reconstruction:
-    given: dict = {"pairs": world.pairs_db, "camera_mode": "SINGLE", "image_options": IMAGE_OPTIONS, **options}
-    return reconstruction.main(sfm, world.images, features=world.features, matches=world.matches_db, **given)
-
-
-def centres(model: pycolmap.Reconstruction) -> dict[str, np.ndarray]:
-    return {image.name: image.projection_center() for image in model.images.values() if image.has_pose}
+    return photographed_world(tmp_path_factory.mktemp("world"))
 
 
 def test_cameras_are_where_they_were_up_to_a_similarity(world: World, tmp_path: Path) -> None:
@@ -61,32 +40,6 @@ def test_a_finished_model_is_read_and_another_one_is_never_replaced(world: World
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "sfm").rglob("*")} == before
     with pytest.raises(InputError, match="different: camera_mode"):
         reconstruct(world, tmp_path / "sfm", camera_mode="PER_IMAGE")
-
-
-def test_killed_while_mapping_and_run_again(world: World, tmp_path: Path) -> None:
-    script = f"""
-import sys
-from pathlib import Path
-from samfeat_hloc import reconstruction as r
-def wait(*arguments):
-    (Path(sys.argv[1]) / "mapping").touch()
-    import time; time.sleep(600)
-r.run_mapper = wait
-r.main(Path(sys.argv[1]), *sys.argv[2:6], camera_mode="SINGLE", image_options={IMAGE_OPTIONS!r})
-"""
-    sfm = tmp_path / "sfm"
-    arguments = [sfm, world.images, world.pairs_db, world.features, world.matches_db]
-    process = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], cwd=ROOT)
-    deadline = time.monotonic() + DEADLINE_S
-    while not (sfm / "mapping").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with sqlite3.connect(sfm / DATABASE_NAME) as connection:
-        assert connection.execute("select count(*) from matches").fetchone()[0] == 28
-    connection.close()
-    assert set(centres(reconstruct(world, sfm))) == set(world.database)
 
 
 def test_bad_input(world: World, tmp_path: Path) -> None:
