@@ -76,6 +76,7 @@ def run_cli(main: Callable[[], object]) -> None:
         _hear_interrupts()
         main()
         return
+    own = False
     try:
         own = _hear_interrupts()
         main()
@@ -87,4 +88,8 @@ def run_cli(main: Callable[[], object]) -> None:
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
+        if own:  # everything is wound up but threads in C++, which would go on while Python tears down what they use
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_INTERRUPTED)
         sys.exit(EXIT_INTERRUPTED)

@@ -23,6 +23,7 @@ from typing import Any
 from samfeat_hloc._pycolmap import is_model, pycolmap, quiet, read_model
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.interruptible import interruptible
 from samfeat_hloc.options import nested_options, set_options
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,9 @@ def run_mapper(task: MappingTask) -> list[pycolmap.Reconstruction]:
             found = _incremental(task)
         elif task.mapper == "hierarchical":
             task.options.incremental_options.constant_cameras = set(task.fixed_cameras)
-            found = pycolmap.hierarchical_mapping(task.database, task.image_dir, output, options=task.options)
+            found = interruptible(
+                lambda: pycolmap.hierarchical_mapping(task.database, task.image_dir, output, options=task.options)
+            )
         else:
             found = _global(task)
     for key, model in found.items():
@@ -186,7 +189,7 @@ def _global(task: MappingTask) -> dict[int, pycolmap.Reconstruction]:
     try:
         settings = pycolmap.ViewGraphCalibrationOptions()
         settings.random_seed = SEED
-        if pycolmap.calibrate_view_graph(calibrated, settings):
+        if interruptible(lambda: pycolmap.calibrate_view_graph(calibrated, settings)):
             found = _map_globally(task, calibrated)
     finally:
         for path in task.folder.glob("calibrated.db*"):
@@ -203,7 +206,9 @@ def _global(task: MappingTask) -> dict[int, pycolmap.Reconstruction]:
 
 def _map_globally(task: MappingTask, database: Path) -> dict[int, pycolmap.Reconstruction]:
     """Map a database, the task's or a copy, and clear what COLMAP writes: which models are kept is decided later."""
-    found = dict(pycolmap.global_mapping(database, task.image_dir, task.models, options=task.options))
+    found = dict(
+        interruptible(lambda: pycolmap.global_mapping(database, task.image_dir, task.models, options=task.options))
+    )
     shutil.rmtree(task.models)
     task.models.mkdir()
     return found

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from samfeat_hloc.errors import INTERRUPTED
+from samfeat_hloc.interruptible import interruptible
 from tests.kill import DEADLINE_S, ROOT
 
 STUB = """
@@ -94,3 +96,24 @@ def test_after_the_imports_an_interrupt_is_an_exception_again(tmp_path: Path) ->
     )
     found = interrupted(tmp_path, "unused", "-m", write_package(tmp_path, program))
     assert (found.returncode, found.stderr, found.stdout) == (130, f"{INTERRUPTED}\n", "wound up\n")
+
+
+def test_a_call_that_does_not_hear_interrupts_ends_with_the_process(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys, threading, time\n"
+        "from samfeat_hloc.errors import run_cli\n"
+        "from samfeat_hloc.interruptible import interruptible\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "run_cli(lambda: interruptible(lambda: time.sleep(600)))\n"
+    )
+    start = time.monotonic()
+    found = interrupted(tmp_path, "unused", "-m", write_package(tmp_path, program))
+    assert (found.returncode, found.stderr) == (130, f"{INTERRUPTED}\n")
+    assert time.monotonic() - start < 120
+
+
+def test_an_interruptible_call_gives_its_result_or_its_error() -> None:
+    assert interruptible(lambda: 7) == 7
+    assert interruptible(lambda: None) is None
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)
