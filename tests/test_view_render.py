@@ -135,6 +135,11 @@ def test_a_child_that_crashes_or_hangs_is_an_error_not_a_crash(tmp_path: Path, m
     with pytest.raises(MissingDependencyError, match="did nothing for 2 s"):
         child.run_child("hanging", [], on_line=lines.append, timeout_s=2)
     assert lines == ["frame"] and time.monotonic() - start < 30
+    (tmp_path / "quiet.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(7)\n")
+    child.run_child("quiet", [], timeout_s=6, ready="ready")  # silence is no failure of a window that is open
+    (tmp_path / "busy.py").write_text("import time\nwhile True:\n print('x', flush=True)\n time.sleep(0.1)\n")
+    with pytest.raises(MissingDependencyError, match="did nothing for 1 s"):
+        child.run_child("busy", [], timeout_s=1, ready="ready")
 
 
 def test_bad_options(world: Photographed, tmp_path: Path) -> None:

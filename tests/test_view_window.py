@@ -100,6 +100,17 @@ def test_a_window_that_cannot_open_points_to_the_page(
         view.main(world.model, images=tmp_path / "empty")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="Open3D is not installed")
+def test_a_display_that_does_not_answer_is_one_line(world: Photographed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":4711")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(window, "START_S", 25.0)
+    with pytest.raises(MissingDependencyError, match=r"Open3D .*; or write a page for a browser") as failed:
+        view.main(world.model)
+    assert "\n" not in str(failed.value)
+
+
 def test_a_child_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text(
         "from samfeat_hloc.viewing.child import end_with_parent\nend_with_parent()\nprint('done')\n"

@@ -32,7 +32,12 @@ NO_OPEN3D = 3
 
 
 def run_child(
-    module: str, arguments: list[str], *, on_line: Callable[[str], object] | None = None, timeout_s: float | None = None
+    module: str,
+    arguments: list[str],
+    *,
+    on_line: Callable[[str], object] | None = None,
+    timeout_s: float | None = None,
+    ready: str | None = None,
 ) -> None:
     """Run a module of this package in a child process and wait for it.
 
@@ -40,7 +45,8 @@ def run_child(
         module: as in ``python -m``.
         arguments: of its command line.
         on_line: called with every line that it prints.
-        timeout_s: kill it after so long without a line.
+        timeout_s: kill it after so long without a line, or with `ready` without that one.
+        ready: the line after which it may be silent for ever.
 
     Raises:
         MissingDependencyError: it failed; the message says why as far as can be seen, and what to install.
@@ -61,7 +67,10 @@ def run_child(
         watch = _Watchdog(child, timeout_s)
         try:
             for line in child.stdout or ():
-                watch.alive()
+                if ready is None:
+                    watch.alive()
+                elif line.rstrip("\n") == ready:
+                    watch.stop()
                 if on_line is not None:
                     on_line(line.rstrip("\n"))
             status = child.wait()

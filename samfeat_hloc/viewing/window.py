@@ -14,6 +14,8 @@ from samfeat_hloc.viewing.scene import Scene, save_scene
 
 CHOSEN = "photograph "
 """How the child's line about a click begins."""
+START_S = 60.0
+"""A window that has not opened by then never will: with a display that does not answer Open3D tries for ever."""
 OTHERWISE = "or write a page for a browser: --html page.html"
 
 
@@ -26,7 +28,8 @@ def open_window(scene: Scene, images: Path | str | None = None) -> None:
 
     Raises:
         InputError: none of the photographs is in `images`.
-        MissingDependencyError: no display, no Open3D, or Open3D does not work here; says what to install.
+        MissingDependencyError: no display or one that does not answer, no Open3D, or Open3D does not work here; says
+            what to install.
     """
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise MissingDependencyError(
@@ -47,6 +50,6 @@ def open_window(scene: Scene, images: Path | str | None = None) -> None:
         lines = [str(paths[name].resolve()) if name in paths else "" for name in names]
         (Path(folder) / "photographs.txt").write_text("\n".join(lines), encoding="utf-8")
         try:
-            run_child("samfeat_hloc.viewing.open3d_window", [folder], on_line=show)
+            run_child("samfeat_hloc.viewing.open3d_window", [folder], on_line=show, timeout_s=START_S, ready="ready")
         except MissingDependencyError as error:
             raise MissingDependencyError(f"{error}; {OTHERWISE}") from None
