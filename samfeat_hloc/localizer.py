@@ -25,8 +25,8 @@ from samfeat_hloc.extractors import Extractor, extractor_signature, get_extracto
 from samfeat_hloc.formats.features import FeatureReader, Features
 from samfeat_hloc.formats.global_features import read_global_descriptors
 from samfeat_hloc.map import open_map
-from samfeat_hloc.match_features import MAX_STACKED
 from samfeat_hloc.matchers import get_matcher
+from samfeat_hloc.matchers.schedule import MAX_STACKED
 from samfeat_hloc.scene import Scene
 from samfeat_hloc.vlad import Codebook
 

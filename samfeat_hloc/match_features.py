@@ -20,10 +20,9 @@ from samfeat_hloc.formats.matches import MatchReader, MatchWriter
 from samfeat_hloc.formats.names import check_pair_keys
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.matchers import MODULES, Matcher, get_matcher, matcher_signature
-from samfeat_hloc.matchers.schedule import MAX_STACKED, PreparedCache, match_pairs, order_pairs
+from samfeat_hloc.matchers.schedule import PreparedCache, match_pairs, order_pairs
 from samfeat_hloc.progress import progress
 
-__all__ = ["MAX_STACKED", "PreparedCache", "main", "match_pairs", "order_pairs"]
 logger = logging.getLogger(__name__)
 DEFAULT_CACHE_MB = 256  # 230 images of 4096 keypoints with 128 float16 each
 

@@ -18,6 +18,7 @@ from samfeat_hloc.formats.journal import count_records
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.matchers import get_matcher
+from samfeat_hloc.matchers.schedule import PreparedCache, match_pairs, order_pairs
 from tests.kill import kill_after, run
 
 SLOW_STAGE = """
@@ -79,11 +80,11 @@ def test_all_pairs_once_and_images_read_once(tmp_path: Path, features: Path, pai
                     assert len(found) == len(scores)
         assert len(reader.read("q/empty.jpg", "db/1.jpg")[0]) == 0
         wanted = [(a, b) for a in NAMES for b in NAMES if a < b]
-        cache = match_features.PreparedCache(matcher, 2**30)
-        assert len(list(match_features.match_pairs(matcher, wanted, source, source, cache))) == len(wanted)
+        cache = PreparedCache(matcher, 2**30)
+        assert len(list(match_pairs(matcher, wanted, source, source, cache))) == len(wanted)
         assert cache.reads == len(NAMES)
-        small = match_features.PreparedCache(matcher, 1)
-        rows = list(match_features.match_pairs(matcher, wanted, source, source, small))
+        small = PreparedCache(matcher, 1)
+        rows = list(match_pairs(matcher, wanted, source, source, small))
         assert len(rows) == len(wanted)  # a small cache reads more often, with the same result
 
 
@@ -99,10 +100,10 @@ def test_a_small_cache_reads_each_image_rarely(tmp_path: Path) -> None:
     results = []
     for images in (100, 12, 1):
         with FeatureReader(path) as source:
-            cache = match_features.PreparedCache(matcher, images * matcher.prepare(make(50, 0)).nbytes)
-            order = match_features.order_pairs(wanted, source, source, cache)
+            cache = PreparedCache(matcher, images * matcher.prepare(make(50, 0)).nbytes)
+            order = order_pairs(wanted, source, source, cache)
             assert sorted(order) == sorted(wanted)
-            results.append(dict(match_features.match_pairs(matcher, order, source, source, cache)))
+            results.append(dict(match_pairs(matcher, order, source, source, cache)))
         assert cache.reads <= {100: 40, 12: 40 * 40 / 2 / 6 + 40, 1: 41 * 40}[images]
     for found in results[1:]:
         for pair in wanted:
