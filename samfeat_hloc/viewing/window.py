@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -36,6 +38,11 @@ def open_window(scene: Scene, images: Path | str | None = None) -> None:
             "a window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; work on a desktop, or with "
             f"ssh -X, {OTHERWISE}"
         )
+    display = os.environ.get("DISPLAY", "")
+    if sys.platform.startswith("linux") and not os.environ.get("WAYLAND_DISPLAY") and not _answers(display):
+        raise MissingDependencyError(  # Open3D would run for ever without a window
+            f"the display {display} does not answer; start it or set DISPLAY to one that runs, {OTHERWISE}"
+        )
     names = (*scene.database.names, *scene.queries.names)
     paths = photographs_of(images, names) if images is not None else {}
     if any("\n" in name for name in names):
@@ -53,3 +60,23 @@ def open_window(scene: Scene, images: Path | str | None = None) -> None:
             run_child("samfeat_hloc.viewing.open3d_window", [folder], on_line=show, timeout_s=START_S, ready="ready")
         except MissingDependencyError as error:
             raise MissingDependencyError(f"{error}; {OTHERWISE}") from None
+
+
+def _answers(display: str) -> bool:
+    """Whether an X server takes connections at ``[unix]:N``, ``[HOST]:N``; names of another form are left to Open3D."""
+    found = re.fullmatch(r"([\w.-]*):(\d+)(\.\d+)?", display)
+    if not found:
+        return True
+    host, number = found[1], int(found[2])
+    path = f"/tmp/.X11-unix/X{number}"
+    local = [(socket.AF_UNIX, path), (socket.AF_UNIX, f"\0{path}")]
+    places: list[tuple[int, object]] = [*local] if host in ("", "unix") else [(socket.AF_INET, (host, 6000 + number))]
+    for family, address in places:
+        with socket.socket(family, socket.SOCK_STREAM) as link:
+            link.settimeout(5)
+            try:
+                link.connect(address)  # type: ignore[arg-type]
+            except OSError:
+                continue
+            return True
+    return False
