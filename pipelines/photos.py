@@ -33,7 +33,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser = pipeline_parser("pipelines.photos", __doc__)
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="the photographs; folders inside are read too")
-    add("--outputs", type=Path, metavar="OUT", help="default: outputs/photos/NAME_OF_DIR")
+    add("--outputs", type=Path, metavar="OUT", help="outputs/photos/NAME_OF_DIR; inside DIR nothing in it is read")
     add_features(parser, defaults.features)
     add("--mapper", nargs="+", action=Distinct, default=defaults.mapper, choices=MAPPERS, help="global: GLOMAP")
     add(

@@ -6,7 +6,7 @@ import logging
 import re
 from pathlib import Path
 
-from pipelines.photos_scan import UNREADABLE_SUFFIXES
+from pipelines.photos_scan import UNREADABLE_SUFFIXES, find_files
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.images import EXTENSIONS
 
@@ -15,24 +15,25 @@ logger = logging.getLogger(__name__)
 SUFFIXES = EXTENSIONS | UNREADABLE_SUFFIXES
 
 
-def readable_folder(root: Path, links: Path) -> Path:
+LINKS = "photographs"
+"""Folder of the links in the outputs."""
+
+
+def readable_folder(root: Path, outputs: Path) -> Path:
     """The folder itself, or one of links to its photographs with `_` for white space, when a name has any.
 
     Args:
-        root: folder of the photographs.
-        links: where the links go; links of an earlier run to other files are replaced.
+        root: folder of the photographs; it may hold the outputs.
+        outputs: where the pipeline writes. Links go to its `photographs`; those of an earlier run to other files are
+            replaced.
 
     Raises:
-        InputError: two photographs would get one name, or the file system has no links.
+        InputError: no such folder, two photographs would get one name, or the file system has no links.
     """
-    if not root.is_dir():
-        raise InputError(f"the folder {root} does not exist; give the folder of the photographs")
-    found = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-    names = [path.relative_to(root).as_posix() for path in found]
+    names, links = find_files(root, SUFFIXES, outputs), outputs / LINKS
     if not any(re.search(r"\s", name) for name in names):
         return root
-    if root.resolve() in links.resolve().parents:
-        raise InputError(f"{root} has file names with white space and holds the outputs too; give --outputs elsewhere")
+    found = [root / name for name in names]
     safe = {re.sub(r"\s+", "_", name): path for name, path in zip(names, found, strict=True)}
     if len(safe) < len(names):
         taken = next(name for name, path in zip(names, found, strict=True) if safe[re.sub(r"\s+", "_", name)] != path)

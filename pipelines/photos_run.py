@@ -43,9 +43,9 @@ def run(options: Options) -> dict[str, Any]:
     """
     log = StageLog(options.out / "stages.json")
     source = options.folder
-    options = replace(options, folder=readable_folder(options.folder, options.out / "photographs"), outputs=options.out)
+    options = replace(options, folder=readable_folder(options.folder, options.out), outputs=options.out)
     with log("photographs"):
-        scan = scan_folder(options.folder, options.max_aspect)
+        scan = scan_folder(options.folder, options.max_aspect, options.out)
         check_pair_keys(zip(scan.kept, list(scan.kept)[1:], strict=False))
         cameras = choose_cameras(
             options.folder,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from samfeat_hloc.errors import InputError
-from samfeat_hloc.images import ORIENTATION_TAG, list_images
+from samfeat_hloc.formats.names import check_names
+from samfeat_hloc.images import EXTENSIONS, ORIENTATION_TAG
 from samfeat_hloc.progress import progress
 
 MAX_ASPECT = 2.5
@@ -60,16 +61,22 @@ class Scan:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def scan_folder(root: Path, max_aspect: float = MAX_ASPECT) -> Scan:
+def scan_folder(root: Path, max_aspect: float = MAX_ASPECT, outputs: Path | None = None) -> Scan:
     """Look at the header of every photograph below a folder.
 
     Left out are files that are no image, copies of another file (the first name is kept), panoramas, and photographs in
     formats that are not read. A file that ends too early is found later, when its features are extracted.
 
+    Args:
+        root: the folder.
+        max_aspect: longer over shorter side beyond which a photograph is a panorama.
+        outputs: see `find_files`.
+
     Raises:
-        InputError: no such folder, no photograph in it, or fewer than two that can be used.
+        InputError: no such folder, fewer than two photographs that can be used, or a name that pair lists cannot hold.
     """
-    names = sorted(list_images(root), key=natural_key)
+    names = sorted(find_files(root, EXTENSIONS, outputs), key=natural_key)
+    check_names(names, str(root))
     scan = Scan()
     for name in progress(names, total=len(names), desc="photographs", unit="image"):
         found = _read_header(root, name, max_aspect)
@@ -80,15 +87,42 @@ def scan_folder(root: Path, max_aspect: float = MAX_ASPECT) -> Scan:
     for name, original in _copies(root, list(scan.kept)).items():
         del scan.kept[name]
         scan.left_out[name] = f"a copy of {original}, byte by byte; that one is used"
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in UNREADABLE_SUFFIXES:
-            name = path.relative_to(root).as_posix()
-            scan.left_out[name] = f"{path.suffix.lower()[1:]} files are not read; convert it to JPEG or PNG"
+    for name in find_files(root, UNREADABLE_SUFFIXES, outputs):
+        scan.left_out[name] = f"{Path(name).suffix.lower()[1:]} files are not read; convert it to JPEG or PNG"
+    if not names and not scan.left_out:
+        raise InputError(f"{root} has no photograph ({', '.join(sorted(EXTENSIONS))}); check the folder")
     if len(scan.kept) < 2:
         example = next(iter(scan.left_out.items()), None)
         because = f"; {len(scan.left_out)} left out, for example {example[0]}: {example[1]}" if example else ""
         raise InputError(f"{root} has {len(scan.kept)} usable photographs; expected at least 2{because}")
     return scan
+
+
+def find_files(root: Path, suffixes: Collection[str], outputs: Path | None = None) -> list[str]:
+    """Names of the files below a folder that end in one of the suffixes, relative to it, sorted; no hidden ones.
+
+    Args:
+        root: the folder.
+        suffixes: in lower case, with the dot.
+        outputs: where the pipeline writes. When it lies below the folder, nothing in it is a photograph of the folder:
+            the pictures that a run draws are not photographs of the next.
+
+    Raises:
+        InputError: no such folder, or the outputs are that folder itself.
+    """
+    if not root.is_dir():
+        raise InputError(f"the folder {root} does not exist; give the folder of the photographs")
+    here, own = root.resolve(), None if outputs is None else outputs.resolve()
+    if own == here:
+        raise InputError(f"the outputs are {root}, the folder of the photographs itself; give --outputs elsewhere")
+    inside = own is not None and here in own.parents
+    names = []
+    for path in root.rglob("*"):
+        name = path.relative_to(root)
+        passed_over = any(part.startswith(".") for part in name.parts) or (inside and own in (here / name).parents)
+        if path.suffix.lower() in suffixes and not passed_over and path.is_file():
+            names.append(name.as_posix())
+    return sorted(names)
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

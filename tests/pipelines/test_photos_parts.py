@@ -64,24 +64,48 @@ def test_file_order_counts_numbers() -> None:
 
 
 def test_names_with_white_space_are_linked(tmp_path: Path) -> None:
-    root, links = tmp_path / "photos", tmp_path / "out/photographs"
+    root, out = tmp_path / "photos", tmp_path / "out"
+    links = out / "photographs"
     save(root / "a.jpg", GREY)
-    assert readable_folder(root, links) == root and not links.exists()
+    assert readable_folder(root, out) == root and not links.exists()
     save(root / "my trip/b (1).jpg", np.zeros((60, 90, 3), np.uint8))
     for _ in range(2):
-        assert readable_folder(root, links) == links
-        assert list(scan_folder(links).kept) == ["a.jpg", "my_trip/b_(1).jpg"]
+        assert readable_folder(root, out) == links
+        assert list(scan_folder(links, outputs=out).kept) == ["a.jpg", "my_trip/b_(1).jpg"]
     (root / "a.jpg").unlink()
     save(root / "c.jpg", np.full((60, 90, 3), 7, np.uint8))
-    readable_folder(root, links)
+    readable_folder(root, out)
     assert list(scan_folder(links).kept) == ["c.jpg", "my_trip/b_(1).jpg"]
     save(root / "my_trip/b_(1).jpg", GREY)
     with pytest.raises(InputError, match="have one name without white space"):
-        readable_folder(root, links)
-    with pytest.raises(InputError, match="holds the outputs too"):
-        readable_folder(root, root / "out")
+        readable_folder(root, out)
     with pytest.raises(InputError, match="does not exist"):
-        readable_folder(tmp_path / "absent", links)
+        readable_folder(tmp_path / "absent", out)
+
+
+@pytest.mark.parametrize("out", ["out", "outputs/photos/my out"])
+@pytest.mark.parametrize("name", ["b.jpg", "b (1).jpg"])
+def test_outputs_inside_the_folder_are_not_its_photographs(tmp_path: Path, out: str, name: str) -> None:
+    rng = np.random.default_rng(0)
+    kept = ["a.jpg", name.replace(" ", "_"), "outward.jpg"]
+    for photograph in ("a.jpg", name, "outward.jpg"):
+        save(tmp_path / photograph, rng.integers(0, 255, (60, 90, 3), dtype=np.uint8))
+    (tmp_path / "phone.heic").write_bytes(b"x")
+    outputs = parse([str(tmp_path), "--outputs", str(tmp_path / out)]).out
+    for _ in range(2):
+        folder = readable_folder(tmp_path, outputs)
+        assert folder == (outputs / "photographs" if " " in name else tmp_path)
+        scan = scan_folder(folder, outputs=outputs)
+        assert list(scan.kept) == kept and list(scan.left_out) == ["phone.heic"]
+        for picture in ("pictures/map.png", "pictures/pair-1.png", "samfeat/pictures/pair 2.png"):
+            save(outputs / picture, rng.integers(0, 255, (60, 90, 3), dtype=np.uint8))
+        (outputs / "pictures/raw.heic").write_bytes(b"x")
+
+
+def test_the_outputs_are_not_the_folder_itself(tmp_path: Path) -> None:
+    save(tmp_path / "a.jpg", GREY)
+    with pytest.raises(InputError, match="give --outputs elsewhere"):
+        readable_folder(tmp_path, tmp_path / "below" / "..")
 
 
 def write_features(path: Path, count: int) -> list[str]:
