@@ -16,10 +16,11 @@ import torch
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
 from samfeat_hloc.matchers import Matches
+from samfeat_hloc.matchers.candidates import Operand, make_operand
 from samfeat_hloc.matchers.dense import LIMIT as DENSE_LIMIT
 from samfeat_hloc.matchers.dense import DenseOperand, make_dense, match_dense
-from samfeat_hloc.matchers.operands import Operand, fast_format, make_operand
 from samfeat_hloc.matchers.screened import match_screened
+from samfeat_hloc.precision import cpu_has_fast_bfloat16
 
 CPU_CALL = 2**25  # similarities: two pairs of 4096 x 4096; calls of much less would be mostly overhead
 
@@ -71,7 +72,7 @@ class NearestNeighbor:
         name: of the conf.
         conf: the settings.
         device: cpu, cuda, cuda:N.
-        product: number format of the candidates' product on the CPU, int8 or float32; None: int8 where it is fast.
+        product: number format of the candidates' product on the CPU; None: bfloat16 where the CPU has it.
         dense: whole similarity matrices, as on CUDA; None: on CUDA only.
     """
 
@@ -88,7 +89,7 @@ class NearestNeighbor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dense = self.device.type != "cpu" if dense is None else dense
         self.call_size = DENSE_LIMIT if self.dense else CPU_CALL
-        self.product = product or fast_format()
+        self.product = product or (torch.bfloat16 if cpu_has_fast_bfloat16() else torch.float32)
 
     def __call__(self, features0: Features, features1: Features) -> Matches:
         """Match two images."""
@@ -126,9 +127,10 @@ class NearestNeighbor:
         conf = self.conf
         if self.dense:
             return match_dense(first, others, conf.mutual, conf.ratio, conf.distance)
+        rows = first.rows("first")
         found = []
         for other in others:
-            index, cost = match_screened(first, other, conf.mutual, conf.ratio)
+            index, cost = match_screened(first, rows, other, conf.mutual, conf.ratio)
             if conf.distance is not None:
                 index = np.where(2 * cost <= conf.distance**2, index, -1)
             found.append(_result(first, other, index, cost))

@@ -1,6 +1,6 @@
 """Nearest neighbours on the CPU: a fast product shows the candidates, exact costs decide.
 
-Two images are matched as if every cost (see `operands.py`) had been computed in float64. Bounds settle most
+Two images are matched as if every cost (see `candidates.py`) had been computed in float64. Bounds settle most
 questions: a row has one candidate, a second neighbour is far enough on every account. What they leave open is
 computed: the candidates that may be mutual, then the rows and columns whose comparison is closer than the bounds.
 Costs closer than 2^-44 are equal and the first index wins, so that the order of summation decides nothing.
@@ -8,14 +8,13 @@ Costs closer than 2^-44 are equal and the first index wins, so that the order of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from samfeat_hloc.matchers.candidates import Scan, scan
-from samfeat_hloc.matchers.operands import MULTIPLE, Bounds, Floats64, Ints, Operand, Product, multiply
+from samfeat_hloc.matchers.candidates import MULTIPLE, Bounds, Floats64, Ints, Operand, bounds, flipped, scan
 
 SNAP = 2.0**44
 DENSE_ROWS = 256
@@ -39,26 +38,35 @@ class Best:
     second: Floats64
 
 
-def match_screened(first: Operand, other: Operand, mutual: bool, ratio: float | None) -> tuple[Ints, Floats64]:
+def match_screened(
+    first: Operand, rows0: torch.Tensor, other: Operand, mutual: bool, ratio: float | None
+) -> tuple[Ints, Floats64]:
     """Match two images that have at least as many descriptors as the tests need.
 
     Args:
-        first, other: the images.
+        first: the first image.
+        rows0: `first.rows(...)`, made once for several others.
+        other: the second image.
         mutual, ratio: see `nearest_neighbor.NearestNeighborConf`.
 
     Returns:
         (N0,) index in the second image or -1, and (N0,) cost of the match.
     """
-    factors = multiply(first, other)
-    bound0, bound1 = factors.bounds0, factors.bounds1
-    seen = scan(factors.left, factors.right, bound0, len(other))
-    computed, rows, columns, costs = _computed(first, other, seen, factors, mutual, ratio)
+    bound0, bound1 = bounds(first, other), bounds(other, first)
+    rows1 = other.rows("second")
+    seen = scan(flipped(rows0), rows1, bound0, len(other))
+    computed = np.ones(len(seen.rows), bool)
+    if mutual:  # a row is of interest when one of its candidates may be the least of its column too
+        least = seen.rest1.copy()
+        np.minimum.at(least, seen.columns, seen.costs)
+        possible = bound0.low(seen.costs, seen.rows) <= bound1.high(least)[seen.columns]
+        wanted = np.zeros(len(first), bool)
+        wanted[seen.rows[possible]] = True
+        computed = wanted[seen.rows]
+    rows, columns = seen.rows[computed], seen.columns[computed]
+    costs = exact_costs(first, other, rows, columns)
     best = _best(len(first), rows, columns, costs)
-    left_out = ~computed
-    rest0, rest1 = seen.rest0.copy(), seen.rest1.copy()
-    np.minimum.at(rest0, seen.rows[left_out], seen.values[left_out])
-    np.minimum.at(rest1, seen.columns[left_out], seen.values[left_out])
-    low, high = np.minimum(best.second, bound0.low(rest0)), np.minimum(best.second, bound0.high(rest0))
+    low, high = np.minimum(best.second, bound0.low(seen.rest0)), np.minimum(best.second, bound0.high(seen.rest0))
     if len(seen.crowded):
         dense = _dense(first, other, seen.crowded)
         best.index[seen.crowded], best.cost[seen.crowded] = dense.index, dense.cost
@@ -73,43 +81,18 @@ def match_screened(first: Operand, other: Operand, mutual: bool, ratio: float | 
         keep &= passed | open0
     if mutual:
         back = _best(len(other), columns, rows, costs)
-        low, high = np.minimum(back.second, bound1.low(rest1)), np.minimum(back.second, bound1.high(rest1))
+        rest = seen.rest1.copy()
+        np.minimum.at(rest, seen.columns[~computed], seen.costs[~computed])
+        low, high = np.minimum(back.second, bound1.low(rest)), np.minimum(back.second, bound1.high(rest))
         passed, open1 = _judge(best.cost, low[best.index], high[best.index], same, ratio)
         keep &= (back.index[best.index] == np.arange(len(first))) & (passed | open1)
     asked = np.flatnonzero(keep & open0)
-    pairs = asked, best.index[asked], best.cost[asked]
-    keep[asked] = _settle(first, factors.left, other, factors.right, bound0, *pairs, same[asked], ratio)
+    settled = _settle(first, rows0, other, rows1, asked, bound0, two=True)
+    keep[asked] = _passes(settled, same[asked], ratio)
     asked = np.flatnonzero(keep & open1)
-    pairs = best.index[asked], asked, best.cost[asked]
-    keep[asked] = _settle(other, factors.right, first, factors.left, bound1, *pairs, same[asked], ratio)
+    settled = _settle(other, rows1, first, rows0, best.index[asked], bound1, two=ratio is not None)
+    keep[asked] = (settled.index == asked) & _passes(settled, same[asked], ratio)
     return np.where(keep, best.index, -1), best.cost
-
-
-def _computed(
-    first: Operand, other: Operand, seen: Scan, factors: Product, mutual: bool, ratio: float | None
-) -> tuple[Bools, Ints, Ints, Floats64]:
-    """Exact costs of the candidates that matter: which these are, their rows, columns and costs.
-
-    Where matches are mutual, first those that may be the nearest in their row and in their column. Then those that may
-    be nearer (by the ratio) than the pairs that are mutual among these.
-    """
-    if not mutual:
-        every = np.ones(len(seen.rows), bool)
-        return every, seen.rows, seen.columns, exact_costs(first, other, seen.rows, seen.columns)
-    low = np.maximum(factors.bounds0.low(seen.values, seen.rows), factors.bounds1.low(seen.values, seen.columns))
-    least = seen.rest1.copy()
-    np.minimum.at(least, seen.columns, seen.values)
-    computed = low <= factors.bounds1.high(least)[seen.columns]
-    rows, columns = seen.rows[computed], seen.columns[computed]
-    costs = exact_costs(first, other, rows, columns)
-    best, back = _best(len(first), rows, columns, costs), _best(len(other), columns, rows, costs)
-    paired = np.flatnonzero((best.index >= 0) & (back.index[best.index] == np.arange(len(first))))
-    within0, within1 = np.full(len(first), -np.inf), np.full(len(other), -np.inf)
-    within0[paired] = within1[best.index[paired]] = best.cost[paired] / (ratio or 1) ** 2
-    rivals = ~computed & ((low <= within0[seen.rows]) | (low <= within1[seen.columns]))
-    more = exact_costs(first, other, seen.rows[rivals], seen.columns[rivals])
-    rows, columns = np.append(rows, seen.rows[rivals]), np.append(columns, seen.columns[rivals])
-    return computed | rivals, rows, columns, np.append(costs, more)
 
 
 def exact_costs(first: Operand, other: Operand, rows: Ints, columns: Ints) -> Floats64:
@@ -148,35 +131,28 @@ def _judge(cost: Floats64, low: Floats64, high: Floats64, same: Floats64, ratio:
     return passed, ~passed & ~failed
 
 
+def _passes(best: Best, same: Floats64, ratio: float | None) -> Bools:
+    """The ratio test where both neighbours are known."""
+    if ratio is None:
+        return np.ones(len(best.cost), bool)
+    return (best.cost <= ratio**2 * best.second) & (best.second > same)
+
+
 def _settle(
-    first: Operand,
-    left: torch.Tensor,
-    other: Operand,
-    right: torch.Tensor,
-    bound: Bounds,
-    rows: Ints,
-    columns: Ints,
-    costs: Floats64,
-    same: Floats64,
-    ratio: float | None,
-) -> Bools:
-    """Whether pairs of a row of `first` and a column of `other` pass the row's test: every rival is computed."""
+    first: Operand, rows0: torch.Tensor, other: Operand, rows1: torch.Tensor, rows: Ints, bound: Bounds, two: bool
+) -> Best:
+    """Exact nearest neighbours of some rows of `first`, and with `two` the costs of their second nearest."""
     if not len(rows):
-        return np.empty(0, bool)
+        return Best(rows, np.empty(0), np.empty(0))
     padded = np.append(rows, np.repeat(rows[:1], -len(rows) % MULTIPLE))
-    within = costs if ratio is None else np.maximum(costs / ratio**2, same)
-    some = replace(bound, margin=bound.margin[rows])
-    seen = scan(left[torch.from_numpy(padded)], right, some, len(other), within)
-    rivals = seen.columns != columns[seen.rows]
-    each, index = seen.rows[rivals], seen.columns[rivals]
-    best = _best(len(rows), each, index, exact_costs(first, other, rows[each], index))
+    left = flipped(rows0[torch.from_numpy(padded)])
+    seen = scan(left, rows1, Bounds(bound.margin[rows], bound.step), len(other), two)
+    best = _best(len(rows), seen.rows, seen.columns, exact_costs(first, other, rows[seen.rows], seen.columns))
     if len(seen.crowded):
-        dense, crowded = _dense(first, other, rows[seen.crowded]), seen.crowded
-        own = dense.index == columns[crowded]
-        best.index[crowded] = np.where(own, len(other), dense.index)
-        best.cost[crowded] = np.where(own, dense.second, dense.cost)
-    nearest = (costs < best.cost) | ((costs == best.cost) & (columns < best.index))
-    return nearest if ratio is None else nearest & (costs <= ratio**2 * best.cost) & (best.cost > same)
+        dense = _dense(first, other, rows[seen.crowded])
+        best.index[seen.crowded], best.cost[seen.crowded] = dense.index, dense.cost
+        best.second[seen.crowded] = dense.second
+    return best
 
 
 def _dense(first: Operand, other: Operand, rows: Ints) -> Best:

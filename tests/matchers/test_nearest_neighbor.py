@@ -12,7 +12,7 @@ import torch
 from samfeat_hloc.config import resolve
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
-from samfeat_hloc.matchers import MODULES, candidates, dense, get_matcher, operands
+from samfeat_hloc.matchers import MODULES, candidates, dense, get_matcher
 from samfeat_hloc.matchers.nearest_neighbor import NearestNeighbor
 from samfeat_hloc.matchers.reference import match_reference
 
@@ -47,9 +47,9 @@ OTHERS = [make(180, 1, FIRST), make(0, 2), make(1, 3), make(300, 4, FIRST), make
 
 
 def matchers(conf: dict[str, Any]) -> list[Any]:
-    """The same settings by a product of integers, in float32, and by whole matrices as on CUDA."""
+    """The same settings by a product in bfloat16, in float32, and by whole matrices as on CUDA."""
     name, resolved = resolve("matcher", conf, MODULES, {})
-    ways: list[dict[str, Any]] = [{"product": torch.int8}, {"product": torch.float32}, {"dense": True}]
+    ways: list[dict[str, Any]] = [{"product": torch.bfloat16}, {"product": torch.float32}, {"dense": True}]
     return [NearestNeighbor(name, resolved, device="cpu", **way) for way in ways]
 
 
@@ -73,7 +73,7 @@ def test_equals_the_reference(conf: dict[str, Any], tile: int, monkeypatch: pyte
 
 
 def crowd(count: int, seed: int, spread: float) -> Features:
-    """Descriptors so near to a few centres that 8 bits cannot order them; every 7th is repeated exactly."""
+    """Descriptors so near to a few centres that bfloat16 cannot order them; every 7th is repeated exactly."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(5, 24))
     descriptors = (centres[np.arange(count) % 5] + spread * rng.normal(size=(count, 24))).astype(np.float32)
@@ -86,7 +86,7 @@ def crowd(count: int, seed: int, spread: float) -> Features:
 @pytest.mark.parametrize("spread", [0.0, 1e-3, 0.02, 0.2])
 @pytest.mark.parametrize("conf", CONFS, ids=str)
 def test_bounds_decide_nothing_wrongly(conf: dict[str, Any], spread: float) -> None:
-    """Where integers leave everything open, the exact costs decide as in float64, ties included."""
+    """Where bfloat16 leaves everything open, the exact costs decide as in float64, ties included."""
     first, other = crowd(333, 1, spread), crowd(401, 2, spread)
     for matcher in matchers(conf)[:2]:
         wanted = match_reference(first, other, matcher.conf)
@@ -101,54 +101,21 @@ def test_the_bounds_hold_and_candidates_are_few() -> None:
     for scale in (1.0, 0.05, 7.0):
         pair = [rng.normal(size=(count, 128)).astype(np.float32) * scale for count in (300, 500)]
         for metric in ("l2", "dot"):
-            for dtype in (torch.int8, torch.float32):
-                first, other = (operands.make_operand(each, metric, dtype) for each in pair)
-                factors = operands.multiply(first, other)
-                assert factors.left.dtype == dtype
+            for dtype in (torch.bfloat16, torch.float32):
+                first, other = (candidates.make_operand(each, metric, dtype) for each in pair)
+                bound = candidates.bounds(first, other)
+                left = candidates.flipped(first.rows("first"))
                 true = first.halves[:, None] + other.halves - pair[0].astype(np.float64) @ pair[1].T
-                values = candidates._values(candidates.product(factors.left, factors.right))[:300, :500]
-                for bound, value, cost in ((factors.bounds0, values, true), (factors.bounds1, values.T, true.T)):
-                    assert (cost >= bound.low(value.T, np.arange(len(cost))).T).all()
-                    assert (cost <= bound.high(value.T, np.arange(len(cost))).T).all()
-                seen = candidates.scan(factors.left, factors.right, factors.bounds0, 500)
+                computed = candidates._costs(candidates._product(left, other.rows("second")))[:300, :500]
+                every = np.arange(300)
+                assert (true >= bound.low(computed.T, every).T).all()
+                assert (true <= bound.high(computed.T, every).T).all()
+                seen = candidates.scan(left, other.rows("second"), bound, 500)
                 assert set(enumerate(true.argmin(axis=1))) <= set(zip(seen.rows, seen.columns, strict=True))
-                assert len(seen.rows) < 10 * 300
-                within = np.sort(true, axis=1)[:, 3]
-                low = candidates.scan(factors.left, factors.right, factors.bounds0, 500, within)
-                wanted = set(zip(*np.nonzero(true <= within[:, None]), strict=True))
-                assert wanted <= set(zip(low.rows, low.columns, strict=True))
-                assert len(low.rows) < 15 * 300
-
-
-@pytest.mark.parametrize("defect", ["no VNNI", "no operator", "refused", "wrong"])
-def test_integers_are_tried_before_they_are_used(defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the instruction or the private operator, or where that computes nonsense, float32 takes its place."""
-
-    def refuse(*_: Any, **__: Any) -> None:
-        raise RuntimeError("not on this machine")
-
-    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: defect != "no VNNI", raising=False)
-    if defect == "no operator":
-        monkeypatch.delattr(torch, "_int_mm")
-    elif defect != "no VNNI":
-        monkeypatch.setattr(torch, "_int_mm", refuse if defect == "refused" else lambda *_, out: out.zero_())
-    operands.fast_format.cache_clear()
-    try:
-        matcher = NearestNeighbor("nn-mutual", get_matcher("nn-mutual").conf, device="cpu")
-        assert matcher.product == torch.float32
-        found = matcher(FIRST, OTHERS[0]).matches0
-    finally:
-        operands.fast_format.cache_clear()
-    np.testing.assert_array_equal(found, match_reference(FIRST, OTHERS[0], matcher.conf))
-
-
-def test_lengths_too_different_for_integers() -> None:
-    """Halves that would take very many integers: the pair is multiplied in float32, with the same matches."""
-    far = replace(FIRST, descriptors=FIRST.descriptors * np.float32(2000))
-    matcher = matchers({"name": "nn-mutual"})[0]
-    pair = [matcher.prepare(far), matcher.prepare(OTHERS[0])]
-    assert operands.multiply(*pair).left.dtype == torch.float32
-    np.testing.assert_array_equal(matcher(far, OTHERS[0]).matches0, match_reference(far, OTHERS[0], matcher.conf))
+                assert len(seen.rows) < 3 * 300
+                two = candidates.scan(left, other.rows("second"), bound, 500, two=True)
+                nearest = np.argsort(true, axis=1)[:, :2]
+                assert {(i, j) for i in every for j in nearest[i]} <= set(zip(two.rows, two.columns, strict=True))
 
 
 @pytest.mark.parametrize("weighting", ["unit", "attention"])
