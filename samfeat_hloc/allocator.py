@@ -1,7 +1,7 @@
 """Large pages for large tensors on Linux.
 
 glibc maps every large block anew and unmaps it when it is freed, so that each feature map of a network is paid for in
-page faults: a fifth of the time of a 640x800 image on one core (docs/speed.md). torch asks the kernel for pages of
+page faults, a sizeable part of an image's time on one core (docs/speed.md). torch asks the kernel for pages of
 2 MB instead of 4 kB where the environment says so when it makes its first tensor.
 """
 

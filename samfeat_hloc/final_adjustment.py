@@ -2,7 +2,7 @@
 
 COLMAP's mapper minimises squared errors, in which the few observations that are 2 to 4 px off outweigh hundreds of good
 ones. A Cauchy loss takes them for what they are. Between two such adjustments the observations are aligned, see
-`patch_alignment`. Figures for both steps, on four scenes: docs/reconstruction.md.
+`patch_alignment`. What both do to four scenes: docs/reconstruction.md.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ What is left out or rearranged (`samfeat_hloc.inference_stages`), all of it exac
 - Bilinear reading and a convolution commute. Descriptors are read at a few thousand points, so the last convolution
   runs on the 4x4 cells around each point instead of the whole map, where that is less.
 
-docs/speed.md has what each is worth.
+docs/speed.md has what the whole is worth.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ are inliers that are neighbours in one photograph neighbours in the other, as on
 that match bricks anywhere in the same row of another wall, which level epipolar lines count as right. The evidence of
 both is added; without the second there is none.
 
-Figures behind the limits: docs/reconstruction.md.
+What the limits rest on: docs/reconstruction.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_LOG10_FALSE_ALARMS = -2.0
 """One pair in a hundred without anything in common may pass by chance."""
 
 MIN_SUPPORT = 0.6
-"""Least share of inliers whose neighbour stays a neighbour. Right ones have 0.9."""
+"""Least share of inliers whose neighbour stays a neighbour. Right ones have clearly more."""
 
 CHANCE_SUPPORT = 0.5
 """The same of inliers between different walls: far above pure chance, since a window's corners match together."""

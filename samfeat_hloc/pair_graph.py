@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_STEPS = 3
 """Longest chain of confirmed pairs that a weaker pair may short-cut. Photographs with a view in common have a third
-that sees what both see, or nearly; figures in docs/reconstruction.md."""
+that sees what both see, or nearly; see docs/reconstruction.md."""
 
 MOST = 0.5
 """Share of a pair's matches that agree, from which it needs no confirmation."""

@@ -53,7 +53,7 @@ class LossConfig:
     """Ours: keypoints whose descriptors find each other are to be scored above those whose do not."""
     attention: Literal["held", "learned"] = "held"
     """Whether the relation and grouping losses may move the attention that weighs them. The paper's may, and then the
-    attention grows until one cell's relation to itself is all that counts; docs/training.md has the figures."""
+    attention grows until one cell's relation to itself is all that counts; see docs/training.md."""
     detector_weight: float = 1.0
     descriptor_weight: float = 1.0
     relations_weight: float = 1.0

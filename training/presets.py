@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from samfeat_hloc.config import from_dict
@@ -66,6 +67,15 @@ def photos_2() -> TrainingConfig:
     )
 
 
+def photos_3() -> TrainingConfig:
+    """The recipe of ``samfeat-photos-3``: photos-2's once more, with surfaces lit by themselves; docs/weights.md."""
+    return replace(
+        photos_2(),
+        weights="samfeat-photos-2",
+        photometric=PhotometricConfig(strength=1.2, night=0.25, relight=0.4),
+    )
+
+
 def town() -> TrainingConfig:
     """A rendered town alone, with exact depth and instance masks: no data to download."""
     source = SourceConfig("town", "outputs/town-1000", teacher="rendered")
@@ -91,6 +101,7 @@ PRESETS: dict[str, Callable[[], TrainingConfig]] = {
     "paper": paper,
     "photos": photos,
     "photos-2": photos_2,
+    "photos-3": photos_3,
     "town": town,
     "smoke": smoke,
 }

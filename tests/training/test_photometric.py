@@ -1,0 +1,50 @@
+"""Photometric change: in range, drawn from the generator alone, and what lighting each surface by itself does."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.config import PhotometricConfig
+from training.photometric import Photometric
+
+
+def two_walls(count: int) -> Tensor:
+    """(count, 3, 64, 64): a dark wall on the left, a bright one on the right."""
+    images = torch.full((count, 3, 64, 64), 0.45)
+    images[..., 32:] = 0.55
+    return images
+
+
+def relit(images: Tensor, seed: int = 0) -> Tensor:
+    return Photometric(PhotometricConfig(1.0, 0.0, 1.0), torch.Generator().manual_seed(seed))._relight(images)
+
+
+def test_surfaces_are_lit_by_themselves() -> None:
+    """What is dark may become the brighter one, which no curve over the whole image can do; a wall stays one wall."""
+    changed = relit(two_walls(40))
+    assert changed.min() >= 0 and changed.max() <= 1
+    walls = torch.stack([changed[..., 4:28].mean((1, 2, 3)), changed[..., 36:60].mean((1, 2, 3))])
+    inverted = (walls[0] > walls[1]).float().mean()
+    assert 0.1 < inverted < 0.6
+    edge = (changed[..., 31] - changed[..., 32]).abs().mean()
+    inside = (changed[..., 8:24].diff(dim=-1)).abs().mean()
+    assert edge > 10 * inside
+
+
+def test_the_generator_alone_decides() -> None:
+    images = torch.rand(3, 3, 32, 48, generator=torch.Generator().manual_seed(1))
+    assert relit(images).shape == images.shape
+    assert torch.equal(relit(images), relit(images))
+    assert not torch.equal(relit(images), relit(images, seed=1))
+
+
+def test_relight_off_leaves_the_stream_of_draws_as_it_was() -> None:
+    """Runs that were made before it existed can be made again."""
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    first = Photometric(PhotometricConfig(1.0, 0.3), generators[0])(images)
+    second = Photometric(PhotometricConfig(1.0, 0.3, 0.0), generators[1])(images)
+    assert torch.equal(first, second)
+    always = Photometric(PhotometricConfig(1.0, 0.3, 1.0), torch.Generator().manual_seed(0))(images)
+    assert not torch.equal(first, always)
