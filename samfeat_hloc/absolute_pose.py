@@ -2,8 +2,8 @@
 
 The core that `localize_sfm` (files) and `Localizer` (memory) share:
 
-1. Correspondences that several retrieved images agree on come first: on South Building with SIFT 1 to 4 % of those with
-   one vote are right, 7 to 21 % of those with two, over 90 % with five by day. LO-RANSAC on these is ten times as fast,
+1. Correspondences that several retrieved images agree on come first: on South Building with SIFT 1 to 3 % of those with
+   one vote are right, 6 to 14 % of those with two, 87 % with five by day. LO-RANSAC on these is seven times as fast,
    and finds poses by night that it does not find among all. Only when that leaves doubt, all are tried.
 2. The pose is refined on all correspondences near it, with a robust loss.
 3. It is a localization only when chance does not explain its inliers (`log10_false_alarms`).
