@@ -19,6 +19,9 @@ class HomographyConfig:
     """Largest relative zoom between the two crops; log-uniform in [1/scale, scale]."""
     perspective: float = 0.2
     """Largest displacement of each corner."""
+    tilt: float = 1.0
+    """Largest stretch along one random axis against the other, as a plane seen aslant has it; log-uniform from 1. Real
+    pairs have their own."""
     translation: float = 0.15
     source_zoom: tuple[float, float] = (0.7, 1.9)
     """Photograph pixels per crop pixel of the first crop."""
@@ -123,6 +126,8 @@ class TrainingConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a positive number")
         if self.size < 64 or self.size % 16:
             raise ConfigError(f"size is {self.size}; expected a multiple of 16, at least 64")
+        if self.homography.tilt < 1:
+            raise ConfigError(f"homography.tilt is {self.homography.tilt}; expected a stretch of at least 1")
         if not 0 < self.share <= 1:
             raise ConfigError(f"share is {self.share}; expected a part of the views, in (0, 1]")
         if self.resident_views < 2:

@@ -81,13 +81,13 @@ def crop_around(
         matrix[:, 0, 0] = matrix[:, 1, 1] = scale
         matrix[:, :2, 2] = torch.minimum(corner.clamp(min=0), furthest)
         matrix[:, 2, 2] = 1
-        turned = random_homographies(batch, size, replace(config, translation=0.0), generator)
+        turned = random_homographies(batch, size, replace(config, translation=0.0, tilt=1.0), generator)
         places.append(matrix @ invert(turned))
     return places
 
 
 def random_homographies(batch: int, size: int, config: HomographyConfig, generator: torch.Generator) -> Tensor:
-    """Homographies (B, 3, 3) from the pixels of the first crop to the second: zoom, rotation, shift, perspective."""
+    """Homographies (B, 3, 3) from the first crop to the second: zoom, rotation, shift, perspective and tilt, in pixels."""
     device = generator.device
     source = _corners(batch, size, device)
     centre = (size - 1) / 2
@@ -97,10 +97,22 @@ def random_homographies(batch: int, size: int, config: HomographyConfig, generat
     shift = _uniform((batch, 1, 2), -config.translation * size, config.translation * size, generator)
     jitter = _uniform((batch, 4, 2), -config.perspective * size, config.perspective * size, generator) / 2
     local = source + jitter - centre
+    if config.tilt > 1:
+        local = local @ _stretches(batch, config.tilt, generator)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     x, y = local[..., 0], local[..., 1]
     target = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1) + centre + shift
     return get_perspective_transform(source, target)
+
+
+def _stretches(batch: int, tilt: float, generator: torch.Generator) -> Tensor:
+    """Symmetric matrices (B, 2, 2) of determinant 1: a stretch along a random axis, 1 to ``tilt`` against the other."""
+    axis = _uniform((batch, 1), 0.0, math.pi, generator)
+    along = torch.exp(_uniform((batch, 1), 0.0, math.log(tilt), generator) / 2)
+    cos, sin = torch.cos(axis), torch.sin(axis)
+    first = torch.cat([cos, sin], dim=1)[:, :, None]
+    second = torch.cat([-sin, cos], dim=1)[:, :, None]
+    return first @ first.mT * along[..., None] + second @ second.mT / along[..., None]
 
 
 def warp(images: Tensor, image_from_crop: Tensor, size: int) -> Tensor:
