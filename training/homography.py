@@ -87,7 +87,7 @@ def crop_around(
 
 
 def random_homographies(batch: int, size: int, config: HomographyConfig, generator: torch.Generator) -> Tensor:
-    """Homographies (B, 3, 3) from the first crop to the second: zoom, rotation, shift, perspective and tilt, in pixels."""
+    """Homographies (B, 3, 3) from the first crop to the second in pixels: zoom, rotation, shift, perspective, tilt."""
     device = generator.device
     source = _corners(batch, size, device)
     centre = (size - 1) / 2
