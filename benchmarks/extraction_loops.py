@@ -4,7 +4,8 @@
 
 Prints the seconds per image as JSON. `hloc plain` is what a model in hloc is, a module in float32 with torch's default
 layout: the trained network's own forward pass, with our code for keypoints; `hloc float32` and `hloc` are this
-package's plug-in in hloc, in float32 and as it ships; `ours` is the stage. Making the model is not counted.
+package's plug-in in hloc, in float32 and as it ships; `ours` is the stage, `ours int8` with the conf `samfeat-int8`.
+Making the model is not counted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LOOPS = ("hloc plain", "hloc float32", "hloc", "ours")
+LOOPS = ("hloc plain", "hloc float32", "hloc", "ours", "ours int8")
 WARM_UP = 2
 """Images of a first run, not counted."""
 
@@ -38,7 +39,7 @@ def seconds_per_image(loop: str, images: Path, max_keypoints: int, weights: str 
     names = list_images(images)
     if len(names) <= WARM_UP:
         raise InputError(f"{images} has {len(names)} images; expected more than {WARM_UP}")
-    make = _ours if loop == "ours" else _hloc
+    make = _ours if loop.startswith("ours") else _hloc
     with tempfile.TemporaryDirectory() as folder:
         run = make(loop, images, max_keypoints, weights, Path(folder))
         run(names[:WARM_UP], "warm-up.h5")
@@ -53,7 +54,8 @@ def _ours(
     from samfeat_hloc import extract_features
     from samfeat_hloc.extractors import get_extractor
 
-    extractor = get_extractor("samfeat", max_keypoints=max_keypoints, weights=weights)
+    conf = "samfeat-int8" if loop == "ours int8" else "samfeat"
+    extractor = get_extractor(conf, max_keypoints=max_keypoints, weights=weights)
 
     def run(names: list[str], file: str) -> float:
         extract_features.main("samfeat", images, feature_path=folder / file, image_list=names, extractor=extractor)
@@ -107,7 +109,7 @@ def _add_plain_model(base: Any) -> None:
         required_inputs = ["image"]  # noqa: RUF012
 
         def _init(self, conf: dict[str, Any]) -> None:
-            place = Place(conf["weights"], conf["max_keypoints"], None, Path())
+            place = Place(conf["weights"], conf["max_keypoints"], Path())
             self.plain = Plain(place, channels_last=False, dtype=torch.float32)
 
         def _forward(self, data: dict[str, Any]) -> dict[str, Any]:

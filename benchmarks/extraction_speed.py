@@ -1,6 +1,6 @@
 """How long does one 640x480 photograph take, in which setting, and what accuracy does that setting keep?
 
-    python -m benchmarks.extraction_speed --data HOMOGRAPHY --calibration PHOTOS --json OUT.json
+    python -m benchmarks.extraction_speed --data HOMOGRAPHY --json OUT.json
     python -m benchmarks.extraction_speed --data HOMOGRAPHY --weights W.safetensors --settings "inference bfloat16"
 
 Seconds are wall time from a decoded image in memory to its features (network, suppression, best points, sub-pixel fit,
@@ -42,7 +42,7 @@ SIZE = (640, 480)
 SLOWER_LOOP = "hloc plain"
 SAME_FEATURES = {
     "hloc plain": "plain float32 NCHW", "hloc float32": "inference float32", "hloc": "inference bfloat16",
-    "ours": "inference bfloat16",
+    "ours": "inference bfloat16", "ours int8": "inference int8",
 }  # fmt: skip
 """The setting whose accuracy a loop's features have."""
 
@@ -144,7 +144,6 @@ def main(
     data: Path,
     output: Path | None = None,
     weights: str | None = None,
-    calibration: Path | None = None,
     settings: Sequence[str] = tuple(SETTINGS),
     loops: Sequence[str] = LOOPS,
     max_keypoints: int = 2048,
@@ -168,7 +167,7 @@ def main(
     measured = before.get("settings", {}) if {key: before.get(key) for key in known} == known else {}
     report: dict[str, Any] = {**known, "machine": _machine(), "size": list(SIZE), "settings": {}, "loops": {}}
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(weights, max_keypoints, calibration, Path(folder))
+        place = Place(weights, max_keypoints, Path(folder))
         extractors: dict[str, Any] = {}
         for name in settings:
             report["settings"][name] = {}
@@ -208,7 +207,6 @@ def _cli() -> None:
     parser.add_argument("--data", type=Path, required=True, help="homography sequences in HPatches layout")
     parser.add_argument("--json", type=Path, help="write all figures here, and go on from it")
     parser.add_argument("--weights", help="name of shipped weights or a checkpoint; the shipped default")
-    parser.add_argument("--calibration", type=Path, help="photographs for int8, none of them the test's")
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS), help="all of them; none: only the loops")
     parser.add_argument("--loops", nargs="*", default=list(LOOPS))
     parser.add_argument("--max-keypoints", type=int, default=2048)
@@ -216,7 +214,7 @@ def _cli() -> None:
     parser.add_argument("--no-accuracy", action="store_true")
     args = parser.parse_args()
     report = main(
-        args.data, args.json, args.weights, args.calibration, args.settings, args.loops, args.max_keypoints,
+        args.data, args.json, args.weights, args.settings, args.loops, args.max_keypoints,
         args.rounds, not args.no_accuracy,
     )  # fmt: skip
     print(markdown(report))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,8 @@ from samfeat_hloc.images import RGBImage, list_images, read_ahead, stored_size, 
 from samfeat_hloc.progress import progress
 
 logger = logging.getLogger(__name__)
+Group = list[tuple[str, RGBImage, int]]
+"""Photographs of one size that the network gets at once: name, image, EXIF orientation."""
 READERS = 2  # decoding threads; the network takes longer than they do
 
 
@@ -40,9 +43,10 @@ def main(
 ) -> Path:
     """Extract the features of a folder's photographs, or of those listed, into one h5 file.
 
-    Photographs are decoded ahead in threads and features are written in another while the network runs. Memory beside
-    the network's: photographs that are read ahead, extracted and written (2 * `batch` + 5 at most, 3 bytes a pixel),
-    and two batches' features (2.3 MB a photograph of 4096 keypoints with 128 float32).
+    Photographs are decoded ahead in threads and features are written in another while the network runs. On a CPU the
+    network takes up to four photographs at once, each on its part of the cores; `docs/speed.md` has its memory. Beside
+    it: photographs that are read ahead, extracted and written (`batch` times their number and two, and 5 more, 3 bytes
+    a pixel), and two batches' features (2.3 MB a photograph of 4096 keypoints with 128 float32).
 
     Photographs are turned upright by their EXIF orientation for the extractor; the keypoints in the file are in
     stored pixels, and the group's attribute `exif_orientation` has the orientation. An unreadable image is left
@@ -58,8 +62,8 @@ def main(
         overwrite: replace the output file; it stays as it is until the new one is complete.
         extractor: one that was made before; `conf` then only names the output.
         batch: consecutive photographs of one size that the network gets at once; they are finished together, so that
-            a kill loses those of a batch at most. Default: the extractor's, 1 on a CPU, where more gain nothing
-            (measured), and 8 on CUDA. The features are the same but for rounding.
+            a kill loses those that the network has at once. Default: the extractor's, 1 on a CPU, where more gain
+            nothing, and 8 on CUDA. The features are the same but for rounding.
 
     Returns:
         the output file.
@@ -97,8 +101,7 @@ def main(
         shown = progress(items, total=len(todo), desc="features", unit="image")
         with ThreadPoolExecutor(1, "write") as pool:  # its end waits for what is being written
             pending: Future[None] | None = None
-            for group in _groups(shown, together, skipped):
-                found = extractor.extract_many([image for _, image, _ in group])
+            for group, found in _extracted(_groups(shown, together, skipped), extractor):
                 if pending is not None:
                     pending.result()
                 pending = pool.submit(_write, writer, root, group, found)
@@ -110,9 +113,9 @@ def main(
 
 def _groups(
     items: Iterable[tuple[str, RGBImage | None, int, str]], together: int, skipped: dict[str, str]
-) -> Iterator[list[tuple[str, RGBImage, int]]]:
-    """Consecutive readable photographs of one size, up to `together`: name, image, EXIF orientation."""
-    group: list[tuple[str, RGBImage, int]] = []
+) -> Iterator[Group]:
+    """Consecutive readable photographs of one size, up to `together`."""
+    group: Group = []
     for name, image, orientation, reason in items:
         if image is None:
             skipped[name] = reason
@@ -128,9 +131,34 @@ def _groups(
         yield group
 
 
-def _write(
-    writer: FeatureWriter, root: Path, group: Sequence[tuple[str, RGBImage, int]], found: Sequence[Features]
-) -> None:
+def _extracted(groups: Iterable[Group], extractor: Extractor) -> Iterator[tuple[Group, list[Features]]]:
+    """The groups with their features, in order, as many at once as are worth it."""
+    calls = extractor.parallel
+    if calls == 1:
+        for group in groups:
+            yield group, extractor.extract_many([image for _, image, _ in group])
+        return
+    waiting: deque[tuple[Group, Future[list[Features]]]] = deque()
+    try:
+        with ThreadPoolExecutor(calls, "extract", extractor.share, (calls,)) as pool:
+            try:
+                for group in groups:
+                    images = [image for _, image, _ in group]
+                    waiting.append((group, pool.submit(extractor.extract_many, images)))
+                    while len(waiting) > calls:  # one more than run, so that none waits for the next image
+                        ready, future = waiting.popleft()
+                        yield ready, future.result()
+                while waiting:
+                    ready, future = waiting.popleft()
+                    yield ready, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+    finally:
+        extractor.share(1)
+
+
+def _write(writer: FeatureWriter, root: Path, group: Group, found: Sequence[Features]) -> None:
     for (name, image, orientation), features in zip(group, found, strict=True):
         attrs = {"exif_orientation": orientation, "source_bytes": (root / name).stat().st_size}
         writer.add(name, _upright_to_stored(features, image, orientation), attrs)

@@ -15,15 +15,18 @@ docs/speed.md has what the whole is worth.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from samfeat_hloc.calibration import measure_ranges
 from samfeat_hloc.errors import SamfeatError
 from samfeat_hloc.inference_stages import InferenceMaps, Stages
 from samfeat_hloc.model import SAMFeat, check_images
+from samfeat_hloc.quantized_stages import QuantizedStages
 from samfeat_hloc.sampling import cell_positions, sample
 
 logger = logging.getLogger(__name__)
@@ -46,15 +49,17 @@ class InferenceNetwork(nn.Module):
 
     Args:
         model: the network.
+        quantized: compute in 8 bits what `samfeat_hloc.quantized_stages` does, on a CPU.
         compiled: let ``torch.compile`` make one program of it, for each new image size anew; where that fails it is
             said once, in one line, and the network runs as without.
     """
 
-    def __init__(self, model: SAMFeat, compiled: bool = False) -> None:
+    def __init__(self, model: SAMFeat, compiled: bool = False, quantized: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.compiled = compiled
+        self.compiled, self.quantized = compiled, quantized
         self._ready: dict[torch.dtype, Stages] = {}
+        self._making = threading.Lock()
         self._program: Callable[[Stages, Tensor], InferenceMaps] | None = None
 
     @torch.inference_mode()
@@ -114,13 +119,21 @@ class InferenceNetwork(nn.Module):
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
     def _stages(self, dtype: torch.dtype) -> Stages:
-        if dtype not in self._ready:
-            self._ready[dtype] = Stages(self.model, dtype, plain=self.compiled)
-        return self._ready[dtype]
+        with self._making:
+            if dtype not in self._ready:
+                self._ready[dtype] = (
+                    QuantizedStages(self.model, dtype, measure_ranges(self.model))
+                    if self.quantized
+                    else Stages(self.model, dtype, plain=self.compiled)
+                )
+            return self._ready[dtype]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InferenceNetwork:
         self._ready.clear()
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": {}, "_program": None}
+        return {**self.__dict__, "_ready": {}, "_making": None, "_program": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_making": threading.Lock()})

@@ -24,6 +24,17 @@ class InferenceMaps(NamedTuple):
     features: Tensor  # (B, 384, H/4, W/4) channels last, what descriptors and attention are made of
 
 
+class Levels(NamedTuple):
+    """What the convolutions give; h and w are H/4 and W/4."""
+
+    taps: Tensor  # `ThinHead.taps` of the finest heat map
+    half: Tensor  # (B, 1, H/2, W/2) float32, the second heat map
+    c1: Tensor  # (B, 64, h, w)
+    c2: Tensor  # (B, 64, h, w)
+    c3: Tensor  # (B, 128, h, w)
+    c4: Tensor  # (B, 128, H/8, W/8)
+
+
 class Stages:
     """The network's parts with their weights in one dtype, on one device."""
 
@@ -60,26 +71,31 @@ class Stages:
         """See `InferenceNetwork.forward`."""
         height, width = images.shape[2:]
         quarter = (height // 2 // 2, width // 2 // 2)
-        taps, pooled, c1 = self._full_resolution(images, quarter)
-        first, second = self.middle[0]
-        c2 = second(first(pooled))
-        first, second = self.middle[1]
-        c3 = second(first(F.max_pool2d(c2, 2)))
-        first, second = self.middle[2]
-        c4 = second(first(F.max_pool2d(c3, 2)))
-        c4 = c4 + self.student[1](self.student[0](c4))
-        features = torch.cat([c1, resize(c2, quarter), c3, resize(c4, quarter)], dim=1)
+        levels = self._levels(images, quarter)
+        c3, c4 = levels.c3, levels.c4
+        features = torch.cat([levels.c1, levels.c2, c3, resize(c4, quarter)], dim=1)
         edges = torch.sigmoid(self.edge(features).float())
         guided = self.architecture.attention != "off"
-        logits = self.heads[0].assemble(taps)
-        logits += resize(self.heads[1](c2), (height, width))
+        logits = self.heads[0].assemble(levels.taps)
+        logits += resize(levels.half, (height, width))
         logits += resize(self.heads[2](c3 * edges.to(self.dtype) + c3 if guided else c3), (height, width))
         logits += resize(self.heads[3](c4), (height, width))
         if guided:
             features = self.guide(features, edges.to(self.dtype))
         return InferenceMaps(logits, edges, features)
 
-    def _full_resolution(self, images: Tensor, quarter: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
+        taps, pooled, c1 = self._full_resolution(images)
+        first, second = self.middle[0]
+        c2 = second(first(pooled))
+        first, second = self.middle[1]
+        c3 = second(first(self._halve(c2)))
+        first, second = self.middle[2]
+        c4 = second(first(self._halve(c3)))
+        c4 = c4 + self.student[1](self.student[0](c4))
+        return Levels(taps, self.heads[1](c2), c1, resize(c2, quarter), c3, c4)
+
+    def _full_resolution(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The first two layers: what the heat map, the next layer and the descriptor take of them.
 
         Returns:
@@ -89,26 +105,31 @@ class Stages:
         rows = max(4, STRIP_PIXELS // (batch * width) // 4 * 4)
         if self.plain or height % 4 or width % 4:
             rows = height
-        parts = [self._strip(images, top, min(top + rows, height), quarter) for top in range(0, height, rows)]
+        parts = [self._strip(images, top, min(top + rows, height)) for top in range(0, height, rows)]
         if len(parts) == 1:
             return parts[0]
         taps, pooled, shrunk = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
         return taps, pooled, shrunk
 
-    def _strip(self, images: Tensor, top: int, bottom: int, quarter: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        height, width = images.shape[2:]
+    def _strip(self, images: Tensor, top: int, bottom: int) -> tuple[Tensor, Tensor, Tensor]:
+        height = images.shape[2]
         start, end = max(top - 2, 0), min(bottom + 2, height)  # a 3x3 layer takes one more row at either side
         hidden = self.conv1a(images[:, :, start:end])
         hidden = hidden[:, :, max(top - 1, 0) - start : min(bottom + 1, height) - start]
         if top == 0 or bottom == height:
             hidden = F.pad(hidden, (0, 0, int(top == 0), int(bottom == height)))
         c1 = self.conv1b(hidden, rows_padded=False)
+        return self.heads[0].taps(c1), self._halve(c1), self._shrink(c1)
+
+    def _halve(self, maps: Tensor) -> Tensor:
+        return F.max_pool2d(maps, 2)
+
+    def _shrink(self, c1: Tensor) -> Tensor:
+        height, width = c1.shape[2:]
         if height % 4 or width % 4:
-            shrunk = resize(c1, quarter)
-        else:  # the mean of the middle 2x2 pixels
-            pairs = c1[:, :, 1::4] + c1[:, :, 2::4]
-            shrunk = (pairs[..., 1::4] + pairs[..., 2::4]) * 0.25
-        return self.heads[0].taps(c1), F.max_pool2d(c1, 2), shrunk
+            return resize(c1, (height // 4, width // 4))
+        pairs = c1[:, :, 1::4] + c1[:, :, 2::4]  # the mean of the middle 2x2 pixels
+        return (pairs[..., 1::4] + pairs[..., 2::4]) * 0.25
 
     def describe_everywhere(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) -> descriptors (B, D, h, w), attention (B, 1, h, w) float32."""

@@ -15,6 +15,7 @@ from samfeat_hloc.formats.features import Features
 MODULES = {
     "samfeat": "samfeat_hloc.extractors.samfeat",
     "samfeat-aachen": "samfeat_hloc.extractors.samfeat",
+    "samfeat-int8": "samfeat_hloc.extractors.samfeat",
     "samfeat-released": "samfeat_hloc.extractors.samfeat",
     "samfeat-onnx": "samfeat_hloc.extractors.samfeat_onnx",
     "sift": "samfeat_hloc.extractors.sift",
@@ -32,6 +33,7 @@ class Extractor(Protocol):
         precision: number format of the network on this machine, where the conf leaves it open; a features file has
             features of one only. "" when there is no choice.
         default_batch: images of one size that are worth one call of `extract_many`.
+        parallel: calls that are worth running at once, each in a thread that has called `share`.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Extractor(Protocol):
     weights_sha256: str
     precision: str = ""
     default_batch: int = 1
+    parallel: int = 1
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> Features:
         """Features of an (H, W, 3) uint8 RGB image, best score first."""
@@ -47,6 +50,10 @@ class Extractor(Protocol):
     def extract_many(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Features]:
         """Features of (H, W, 3) uint8 RGB images of one size; one after the other where nothing else is defined."""
         return [self(image) for image in images]
+
+    def share(self, calls: int) -> None:
+        """Let this thread's calls take one part in ``calls`` of the processor; 1: all of it."""
+        return
 
 
 def get_conf(conf: str | Mapping[str, Any], **overrides: Any) -> tuple[str, Any]:

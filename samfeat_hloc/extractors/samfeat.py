@@ -39,7 +39,7 @@ class SAMFeatConf:
         resize_max: images with a longer side are reduced to it; keypoints are in the given image's pixels.
         uncertainty: standard deviation of keypoints in pixels, written to the features file.
         device: cpu, cuda, cuda:N; None: CUDA where there is one.
-        precision: auto, float32, bfloat16, float16.
+        precision: auto, float32, bfloat16, float16, or int8 on CPUs that multiply bytes.
         compile: run the network through ``torch.compile``, see `samfeat_hloc.inference`.
     """
 
@@ -67,6 +67,8 @@ class SAMFeatConf:
             raise ConfigError(f"nms_radius is {self.nms_radius}, border {self.border}; expected >= 0")
         if self.subpixel and self.border < 1:
             raise ConfigError("subpixel needs border >= 1")
+        if self.precision == "int8" and self.compile:
+            raise ConfigError("compile and precision int8 exclude each other; give one of them")
         if self.resize_max is not None and self.resize_max < MIN_SIDE:
             raise ConfigError(f"resize_max is {self.resize_max}; expected at least {MIN_SIDE}, or None")
 
@@ -74,6 +76,7 @@ class SAMFeatConf:
 CONFS = {
     "samfeat": SAMFeatConf(),
     "samfeat-aachen": SAMFeatConf(resize_max=1600),
+    "samfeat-int8": SAMFeatConf(precision="int8"),
     "samfeat-released": SAMFeatConf(
         max_keypoints=10000, threshold=0.9, nms_radius=4, nms_rounds=None, border=4, subpixel=False, add_edges=True,
         fit="resize16", precision="float32",
@@ -114,7 +117,8 @@ class SAMFeatExtractor(nn.Module):
         super().__init__()
         self.conf = conf or SAMFeatConf()
         self.runtime: Runtime = choose_runtime(self.conf.device, self.conf.precision)
-        self.network = InferenceNetwork(self.runtime.prepare(weights.build()), self.conf.compile)
+        model = self.runtime.prepare(weights.build())
+        self.network = InferenceNetwork(model, self.conf.compile, self.runtime.quantized)
         self.refinement = weights.architecture.refinement
         self.weights_sha256 = weights.sha256
 

@@ -15,13 +15,15 @@ from samfeat_hloc.extractors.samfeat import SAMFeatConf, SAMFeatExtractor, SAMFe
 from samfeat_hloc.formats.features import Features
 
 CUDA_BATCH = 8
+MOST_PARALLEL = 4
+"""Images at once on a CPU: cores work on an image each with less waiting than on one together, but in more memory."""
 
 
 class SAMFeatImages(Extractor):
     """The extractor as the stages call it: uint8 images in, `Features` out.
 
     Attributes:
-        name, conf, weights_sha256, precision, default_batch: see `samfeat_hloc.extractors.Extractor`.
+        name, conf, weights_sha256, precision, default_batch, parallel: see `samfeat_hloc.extractors.Extractor`.
     """
 
     def __init__(self, name: str, conf: SAMFeatConf) -> None:
@@ -30,8 +32,11 @@ class SAMFeatImages(Extractor):
         self.weights_sha256 = weights.sha256
         self.module = SAMFeatExtractor(weights, conf)
         runtime = self.module.runtime
-        self.precision = str(runtime.dtype).removeprefix("torch.")
+        self.precision = runtime.precision
         self.default_batch = CUDA_BATCH if runtime.device.type == "cuda" else 1
+        self.threads = torch.get_num_threads()
+        alone = runtime.device.type == "cuda" or conf.compile
+        self.parallel = 1 if alone else min(self.threads, MOST_PARALLEL)
 
     def __call__(self, image: npt.NDArray[np.uint8]) -> Features:
         """Features of an (H, W, 3) uint8 RGB image.
@@ -58,6 +63,10 @@ class SAMFeatImages(Extractor):
             stacked = stacked.pin_memory().to(device, non_blocking=True)
         found = self.module(stacked.permute(0, 3, 1, 2).float() / 255)
         return [self._to_host(features, images[0].shape) for features in found]
+
+    def share(self, calls: int) -> None:
+        """See `samfeat_hloc.extractors.Extractor`."""
+        torch.set_num_threads(max(1, self.threads // calls))
 
     def _to_host(self, found: SAMFeatFeatures, shape: tuple[int, ...]) -> Features:
         host = found.to("cpu")

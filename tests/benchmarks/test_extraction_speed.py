@@ -34,7 +34,7 @@ def sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(None, 200, None, tmp_path)
+    return Place(None, 200, tmp_path)
 
 
 def test_plain_and_inference_give_the_same_features(place: Place) -> None:
@@ -85,6 +85,6 @@ def test_what_is_unknown_is_refused(sequences: Path) -> None:
 
 
 def test_a_loop_that_fails_gives_its_last_line(sequences: Path, tmp_path: Path) -> None:
-    place = Place("no-such-weights", 100, None, tmp_path)
+    place = Place("no-such-weights", 100, tmp_path)
     results = extraction_speed.whole_loops(["ours"], [picture()] * 3, place, 1)
     assert "no weights called no-such-weights" in results["ours"]

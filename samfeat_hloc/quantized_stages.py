@@ -1,0 +1,128 @@
+"""The network in 8 bits: `samfeat_hloc.inference_stages` with convolutions and the attention's inputs in bytes.
+
+Ranges are one number a layer, known before any photograph (`samfeat_hloc.calibration`). Descriptors, the softmax of the
+attention and all sums are in floating point; docs/speed.md has what is gained and lost.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from samfeat_hloc.calibration import LAYERS, Ranges
+from samfeat_hloc.inference_stages import Guidance, Levels, Stages
+from samfeat_hloc.model import EdgeAttention, SAMFeat, resize
+from samfeat_hloc.quantized_ops import (
+    QuantizedConvolution,
+    QuantizedHead,
+    Scale,
+    halve_by_maximum,
+    quantize_rows,
+)
+
+PIXELS = Scale(1 / 127.5, 128)
+"""Of images in [-1, 1]: their own bytes. The zero is half a grey level off, which `SHIFT` makes good."""
+SHIFT = 0.5 / 127.5
+
+
+class QuantizedStages(Stages):
+    """`Stages` in bytes, on a CPU; `dtype` is what remains in floating point."""
+
+    def __init__(self, model: SAMFeat, dtype: torch.dtype, ranges: Ranges) -> None:
+        super().__init__(model, dtype)
+        scales = {name: Scale.up_to(ranges.layers[name]) for name in LAYERS}
+        student = Scale.up_to(ranges.layers["dist_conv_feat"], signed=True)
+        self.scales = scales
+
+        def convolution(name: str, source: Scale, shift: float = 0.0) -> QuantizedConvolution:
+            return QuantizedConvolution(getattr(model, name), source, scales[name], True, dtype, shift)
+
+        layers = [convolution(LAYERS[0], PIXELS, SHIFT)]
+        layers += [convolution(name, scales[before]) for before, name in pairwise(LAYERS)]
+        self.conv1a, self.conv1b = layers[:2]  # type: ignore[assignment]
+        self.middle = [layers[2:4], layers[4:6], layers[6:8]]  # type: ignore[list-item]
+        into = QuantizedConvolution(model.dist_conv_feat, scales["conv4b"], student, False, dtype)
+        back = QuantizedConvolution(model.dist_conv_fushion, student, None, False, dtype)
+        self.student = [into, back]  # type: ignore[list-item]
+        self.heads[0] = QuantizedHead(model.heatmap1, scales["conv1b"], model.fuse_weight_1.detach())
+        self.heads[1] = QuantizedHead(model.heatmap2, scales["conv2b"], model.fuse_weight_2.detach())
+        if self.architecture.attention not in ("off", "pixels"):
+            self.guide = QuantizedGuidance(model.egde_module, dtype, ranges.features)
+
+    def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
+        pixels = images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        taps, pooled, c1 = self._full_resolution(pixels)
+        first, second = self.middle[0]
+        c2 = second(first(pooled))
+        first, second = self.middle[1]
+        c3 = second(first(self._halve(c2)))
+        first, second = self.middle[2]
+        c4 = second(first(self._halve(c3)))
+        top = self._values(c4, "conv4b") + self.student[1](self.student[0](c4))
+        half = self.heads[1](c2)
+        return Levels(taps, half, c1, self._resized(c2, "conv2b", quarter), self._values(c3, "conv3b"), top)
+
+    def _halve(self, maps: Tensor) -> Tensor:
+        return halve_by_maximum(maps)
+
+    def _shrink(self, c1: Tensor) -> Tensor:
+        height, width = c1.shape[2:]
+        return self._resized(c1, "conv1b", (height // 4, width // 4))
+
+    def _resized(self, maps: Tensor, layer: str, target: tuple[int, int]) -> Tensor:
+        """Values at another size; of whole halves and quarters, from the bytes that make the mean."""
+        height, width = maps.shape[2:]
+        step = height // target[0]
+        if step not in (2, 4) or (height, width) != (step * target[0], step * target[1]):
+            return resize(self._values(maps, layer), target)
+        first = step // 2 - 1
+        four = [
+            maps[:, :, row::step, column::step].float() for row in (first, first + 1) for column in (first, first + 1)
+        ]
+        return (four[0].add_(four[1]).add_(four[2]).add_(four[3]) * (self.scales[layer].scale / 4)).to(self.dtype)
+
+    def _values(self, maps: Tensor, layer: str) -> Tensor:
+        return self.scales[layer].values(maps, self.dtype)
+
+
+class QuantizedGuidance(Guidance):
+    """Edge attention guidance over rows, with queries, keys and values multiplied in bytes.
+
+    Each channel of the input has its own range, which its weights take over. What scales a whole row of queries, keys
+    or values is left until the scores and the result.
+
+    Args:
+        module: the layer.
+        dtype: of the attention itself.
+        ranges: (C,) of the weighted features.
+    """
+
+    def __init__(self, module: EdgeAttention, dtype: torch.dtype, ranges: Tensor) -> None:
+        super().__init__(module, dtype)
+        units = ranges / 127
+        self.to_bytes = (1 / units).to(dtype)[:, None, None]
+        layers = (module.query_conv, module.key_conv, module.value_conv)
+        self.products = [quantize_rows(layer.weight.detach().float().flatten(1) * units) for layer in layers]
+
+    def __call__(self, features: Tensor, edges: Tensor) -> Tensor:
+        """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last."""
+        height, width = features.shape[2:]
+        scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / width
+        weighted = (features * edges).mul_(self.to_bytes).round_().clamp_(-127, 127).to(torch.int8)
+        (_, of_query), (_, of_key), (_, of_value) = self.products
+        unit = (of_query * of_key * scale).to(self.dtype)[:, None, None]
+        query_bias = self.query_bias.flatten().float() * of_key * scale
+        for image, pixels in zip(features, weighted.permute(0, 2, 3, 1).flatten(1, 2), strict=True):
+            query, key, value = (
+                torch._int_mm(rows, pixels.t()).to(self.dtype).unflatten(1, (height, width))
+                for rows, _ in self.products
+            )
+            bias = key.sum(dim=2, dtype=torch.float32)[:, None] * query_bias[:, None, None]
+            scores = torch.bmm(query, key.transpose(1, 2)).mul_(unit).add_(bias.to(self.dtype))
+            attended = torch.bmm(torch.softmax(scores, dim=2), value)
+            by_pixel = attended.flatten(1).t().contiguous().unflatten(0, (height, width))
+            by_pixel.mul_(of_value.to(self.dtype)).add_(self.value_bias.flatten())
+            image.permute(1, 2, 0).add_(by_pixel)
+        return features
