@@ -15,6 +15,9 @@ from samfeat_hloc.sampling import bilinear_taps
 STRIP_PIXELS = 20_480
 """Pixels of the full-resolution strips: 64 channels of them in bfloat16 are 2.5 MiB."""
 
+PART_CHANNELS = 192
+"""Channels that attend at once on a CPU."""
+
 
 class InferenceMaps(NamedTuple):
     """What is computed of (B, 3, H, W) images before any keypoint is known."""
@@ -71,15 +74,15 @@ class Stages:
         """See `InferenceNetwork.forward`."""
         height, width = images.shape[2:]
         quarter = (height // 2 // 2, width // 2 // 2)
-        levels = self._levels(images, quarter)
-        c3, c4 = levels.c3, levels.c4
-        features = torch.cat([levels.c1, levels.c2, c3, resize(c4, quarter)], dim=1)
+        taps, half, c1, c2, c3, c4 = self._levels(images, quarter)
+        features = torch.cat([c1, c2, c3, resize(c4, quarter)], dim=1)
         edges = torch.sigmoid(self.edge(features).float())
         guided = self.architecture.attention != "off"
-        logits = self.heads[0].assemble(levels.taps)
-        logits += resize(levels.half, (height, width))
+        logits = self.heads[0].assemble(taps)
+        logits += resize(half, (height, width))
         logits += resize(self.heads[2](c3 * edges.to(self.dtype) + c3 if guided else c3), (height, width))
         logits += resize(self.heads[3](c4), (height, width))
+        del taps, half, c1, c2, c3, c4  # the attention takes the most memory of all
         if guided:
             features = self.guide(features, edges.to(self.dtype))
         return InferenceMaps(logits, edges, features)
@@ -159,7 +162,10 @@ class Stages:
 
 
 class Guidance:
-    """Edge attention guidance over rows, with three matrix products in place of three 1x1 convolutions."""
+    """Edge attention guidance over rows, with matrix products in place of 1x1 convolutions.
+
+    Rows attend in each channel by itself, so that a CPU takes the channels in parts, which need less memory at once.
+    """
 
     def __init__(self, module: EdgeAttention, dtype: torch.dtype) -> None:
         self.module = module
@@ -171,20 +177,33 @@ class Guidance:
             layer.bias.detach().to(dtype)[:, None, None]  # type: ignore[union-attr]
             for layer in (module.query_conv, module.value_conv)
         )
+        channels = len(self.query_bias)
+        step = PART_CHANNELS if self.query_bias.device.type == "cpu" else channels
+        self.parts = [slice(first, min(first + step, channels)) for first in range(0, channels, step)]
 
     def __call__(self, features: Tensor, edges: Tensor) -> Tensor:
-        """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last."""
+        """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last; the features given are overwritten."""
         if self.attention == "pixels":
             with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 guided: Tensor = self.module(features * edges, features)
             return guided.to(self.dtype, memory_format=torch.channels_last)
-        height, width = features.shape[2:]
-        scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / width
-        weighted = features * edges
-        query, key, value = (times_pixels(weight, weighted).reshape(-1, height, width) for weight in self.weights)
-        query_bias, value_bias = (bias.repeat(len(features), 1, 1) for bias in (self.query_bias, self.value_bias))
-        bias = key.sum(dim=2)[:, None] * (query_bias * scale)  # (B * C, 1, h); the rest is equal for all keys
+        scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / features.shape[3]
+        weighted = self._weigh(features, edges)
+        for part in self.parts:
+            attended = self._attend(weighted, part, scale)
+            features[:, part] += attended.contiguous(memory_format=torch.channels_last)
+        return features
+
+    def _weigh(self, features: Tensor, edges: Tensor) -> Tensor:
+        return features * edges
+
+    def _attend(self, weighted: Tensor, part: slice, scale: float) -> Tensor:
+        """What some channels of the features get: (B, C, h, w) -> (B, D, h, w)."""
+        batch, _, height, width = weighted.shape
+        query, key, value = (times_pixels(weight[part], weighted).reshape(-1, height, width) for weight in self.weights)
+        query_bias, value_bias = (bias[part].repeat(batch, 1, 1) for bias in (self.query_bias, self.value_bias))
+        bias = key.sum(dim=2)[:, None] * (query_bias * scale)  # (B * D, 1, h); the rest is equal for all keys
         scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale)
+        del query, key
         weights = torch.softmax(scores, dim=2)  # in float32 inside, whatever the dtype
-        attended = torch.baddbmm(value_bias, weights, value).reshape(features.shape)
-        return features.add_(attended.contiguous(memory_format=torch.channels_last))
+        return torch.baddbmm(value_bias, weights, value).unflatten(0, (batch, -1))

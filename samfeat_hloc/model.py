@@ -133,7 +133,9 @@ class SAMFeat(nn.Module):
         self.conv_edg = _conv(384, 1, size=1)
         self.egde_module = EdgeAttention(384, self.architecture.attention)  # spelling as released
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if (
+                isinstance(module, nn.Conv2d) and not module.weight.is_meta
+            ):  # drawing nothing there imports the compiler
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor, every_scale: bool = False) -> Maps:

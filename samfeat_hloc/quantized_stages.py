@@ -106,23 +106,22 @@ class QuantizedGuidance(Guidance):
         layers = (module.query_conv, module.key_conv, module.value_conv)
         self.products = [quantize_rows(layer.weight.detach().float().flatten(1) * units) for layer in layers]
 
-    def __call__(self, features: Tensor, edges: Tensor) -> Tensor:
-        """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last."""
-        height, width = features.shape[2:]
-        scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / width
-        weighted = (features * edges).mul_(self.to_bytes).round_().clamp_(-127, 127).to(torch.int8)
-        (_, of_query), (_, of_key), (_, of_value) = self.products
-        unit = (of_query * of_key * scale).to(self.dtype)[:, None, None]
-        query_bias = self.query_bias.flatten().float() * of_key * scale
-        for image, pixels in zip(features, weighted.permute(0, 2, 3, 1).flatten(1, 2), strict=True):
-            query, key, value = (
-                torch._int_mm(rows, pixels.t()).to(self.dtype).unflatten(1, (height, width))
-                for rows, _ in self.products
-            )
-            bias = key.sum(dim=2, dtype=torch.float32)[:, None] * query_bias[:, None, None]
-            scores = torch.bmm(query, key.transpose(1, 2)).mul_(unit).add_(bias.to(self.dtype))
-            attended = torch.bmm(torch.softmax(scores, dim=2), value)
-            by_pixel = attended.flatten(1).t().contiguous().unflatten(0, (height, width))
-            by_pixel.mul_(of_value.to(self.dtype)).add_(self.value_bias.flatten())
-            image.permute(1, 2, 0).add_(by_pixel)
-        return features
+    def _weigh(self, features: Tensor, edges: Tensor) -> Tensor:
+        return (features * edges).mul_(self.to_bytes).round_().clamp_(-127, 127).to(torch.int8)
+
+    def _attend(self, weighted: Tensor, part: slice, scale: float) -> Tensor:
+        batch, _, height, width = weighted.shape
+        images = weighted.permute(0, 2, 3, 1).flatten(1, 2)
+        query, key, value = (
+            torch.cat([torch._int_mm(rows[part], pixels.t()).to(self.dtype) for pixels in images])
+            .unflatten(1, (height, width))
+            for rows, _ in self.products
+        )  # fmt: skip
+        of_query, of_key, of_value = (units[part].repeat(batch)[:, None, None] for _, units in self.products)
+        query_bias, value_bias = (bias[part].repeat(batch, 1, 1) for bias in (self.query_bias, self.value_bias))
+        bias = key.sum(dim=2, dtype=torch.float32)[:, None] * (query_bias * of_key * scale)
+        scores = torch.bmm(query, key.transpose(1, 2)).mul_((of_query * of_key * scale).to(self.dtype))
+        del query, key
+        weights = torch.softmax(scores.add_(bias.to(self.dtype)), dim=2)
+        attended = torch.bmm(weights, value).mul_(of_value.to(self.dtype)).add_(value_bias)
+        return attended.unflatten(0, (batch, -1))

@@ -152,7 +152,9 @@ class SAMFeatExtractor(nn.Module):
         padding = (-inner[0] % 8, -inner[1] % 8)
         if max(padding) > 0:
             images = F.pad(images, (0, padding[0], 0, padding[1]), mode="replicate")
-        maps = self.network((images * 2 - 1).to(self.runtime.dtype))
+        scaled = (images * 2 - 1).to(self.runtime.dtype)
+        del images  # its memory is wanted
+        maps = self.network(scaled)
         return self._features(maps, inner, size)
 
     def _inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
