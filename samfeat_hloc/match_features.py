@@ -87,6 +87,7 @@ def main(
             found = match_pairs(matcher, todo, reader0, reader1, cache)
             for (name0, name1), result in progress(found, total=len(todo), desc="matches", unit="pair"):
                 writer.add(name0, name1, result.matches0, result.scores0, result.num_keypoints1)
+            cache.clear()  # the file is put together next, which takes memory, too
     return path
 
 

@@ -75,13 +75,16 @@ class Operand:
         """(N padded, D + 4) rounded descriptors, two ones, and the half as the sum of two numbers.
 
         `flipped(rows)` of one image times the rows of another, transposed, are the costs. Made anew for every use, in
-        `scratch` of the `role`: that takes 2 % of a pair's time (measured), keeping it would double an image's memory.
+        `scratch` of the `role`: that takes little of a pair's time, keeping it would double an image's memory.
         """
         count = len(self)
         rows = scratch(role, (-(-count // MULTIPLE) * MULTIPLE, self.dimension + 4), self.dtype)
         halves = torch.from_numpy(self.halves)
         rows[count:] = 0
-        rows[:count, :-4] = torch.from_numpy(self.descriptors)
+        exact = torch.from_numpy(self.descriptors)
+        for start in range(0, count, BLOCK_ROWS):  # by way of float32: torch converts float16 to nothing else quickly
+            part = exact[start : start + BLOCK_ROWS]
+            rows[start : start + len(part), :-4] = scratch("wide", part.shape, torch.float32).copy_(part)
         rows[:, -4:-2] = 1
         rows[:count, -2] = halves
         rows[:count, -1] = halves - rows[:count, -2]

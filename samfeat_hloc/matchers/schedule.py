@@ -53,6 +53,11 @@ class PreparedCache:
             self._bytes -= dropped.nbytes
         return prepared
 
+    def clear(self) -> None:
+        """Drop everything."""
+        self._held.clear()
+        self._bytes = 0
+
 
 def order_pairs(
     pairs: Sequence[Pair], reader0: FeatureReader, reader1: FeatureReader, cache: PreparedCache
