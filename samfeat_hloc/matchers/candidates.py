@@ -18,7 +18,7 @@ are ordered as their bits are, so that the searches run on 16-bit integers, at 3
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ BLOCK_ROWS = 1024
 CROWDED = 64  # a row with more candidates than this is not listed
 SPLIT = {torch.bfloat16: 2.0**-17, torch.float32: 2.0**-24}  # relative error of a number stored as two of this type
 HALF_STEP = {torch.bfloat16: 2.0**-9 * 1.01, torch.float32: 2.0**-24 * 1.01}  # relative error of a rounded result
+ONE_BY_ONE = 3  # candidates beside the nearest that are looked for one at a time
 MASKED_BITS = np.int16(0x7FFF)  # above all finite bfloat16
 
 
@@ -204,24 +205,48 @@ def scan(left: torch.Tensor, right: torch.Tensor, bound: Bounds, num1: int, two:
         bits = _floor(limit, tile)
         several = np.flatnonzero(rest <= bits)
         if len(several):
-            chosen = tile[several]
-            index = np.flatnonzero(chosen <= bits[several, None])
-            row, column = np.divmod(index, chosen.shape[1])
-            if len(index) > CROWDED:
-                full = np.bincount(row, minlength=len(several)) > CROWDED
-                crowded.append(several[full] + start)
-                index, row, column = (x[~full[row]] for x in (index, row, column))
-            flat = chosen.ravel()
-            row = several[row]
-            found.append((row + start, column, flat[index]))
-            flat[index] = tile[row, column] = _masked(tile)
-            rest[several] = chosen.min(axis=1)
+            listed = _list_others(tile, several, bits, rest)
+            found += [(rows + start, columns, costs) for rows, columns, costs in listed.found]
+            crowded.append(listed.crowded + start)
         rests.append(rest)
         columns = tile.min(axis=0)
         rest1 = columns if rest1 is None else np.minimum(rest1, columns)
     rows, others, costs = (np.concatenate(parts) for parts in zip(*found, strict=True))
     rest0 = _costs(np.concatenate(rests))
     return Scan(rows, others, _costs(costs), rest0, _costs(rest1[:num1]), np.concatenate(crowded))
+
+
+class _Others(NamedTuple):
+    found: list[tuple[Ints, Ints, Any]]  # rows of the tile, columns, what the tile holds there
+    crowded: Ints  # rows with more candidates than are listed
+
+
+def _list_others(tile: Any, rows: Ints, bits: Any, rest: Any) -> _Others:
+    """List and mask what else is at most `bits` in some rows of a tile; `rest` becomes the least of what is left.
+
+    Most rows have one such candidate or two: these are taken one by one, what remains all at once.
+    """
+    found: list[tuple[Ints, Ints, Any]] = []
+    chosen = tile[rows]
+    for _ in range(ONE_BY_ONE):
+        each = np.arange(len(rows))
+        column = chosen.argmin(axis=1)
+        found.append((rows, column, chosen[each, column]))
+        chosen[each, column] = tile[rows, column] = _masked(tile)
+        rest[rows] = chosen.min(axis=1)
+        more = np.flatnonzero(rest[rows] <= bits[rows])
+        if not len(more):
+            return _Others(found, rows[:0])
+        rows, chosen = rows[more], chosen[more]
+    index = np.flatnonzero(chosen <= bits[rows, None])
+    row, column = np.divmod(index, chosen.shape[1])
+    full = np.bincount(row, minlength=len(rows)) > CROWDED
+    index, row, column = (x[~full[row]] for x in (index, row, column))
+    flat = chosen.ravel()
+    found.append((rows[row], column, flat[index]))
+    flat[index] = tile[rows[row], column] = _masked(tile)
+    rest[rows] = chosen.min(axis=1)
+    return _Others(found, rows[full])
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> Any:
