@@ -91,10 +91,8 @@ class InferenceNetwork(nn.Module):
             return self._stages(images.dtype).run(images)
 
     @torch.inference_mode()
-    def describe(
-        self, maps: InferenceMaps, index: int, points: Tensor, image_size: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """Descriptors and attention at points of one image of the batch.
+    def describe(self, maps: InferenceMaps, index: int, points: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Descriptors at points of one image of the batch.
 
         Args:
             maps: of `forward`.
@@ -103,20 +101,21 @@ class InferenceNetwork(nn.Module):
             image_size: (W, H) of the image that the network saw.
 
         Returns:
-            (N, D) float32, not normalised, and (N,) float32.
+            (N, D) float32, not normalised.
         """
         features = maps.features[index : index + 1]
         stages = self._stages(features.dtype)
         sampling = self.model.architecture.sampling
         height, width = features.shape[2:]
         if len(points) > DENSE_FROM * height * width:
-            descriptors, attention = stages.describe_everywhere(features)
-            both = torch.cat([descriptors.float(), attention], dim=1)
-            read = sample(both, points[None], image_size, sampling)[0]
-            return read[:, :-1], read[:, -1]
+            return sample(stages.describe_everywhere(features), points[None], image_size, sampling)[0]
         positions = cell_positions(points, (width, height), image_size, sampling)
-        parts = [stages.describe_at(features, part) for part in positions.split(CHUNK)]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        return torch.cat([stages.describe_at(features, part) for part in positions.split(CHUNK)])
+
+    def attend(self, maps: InferenceMaps, index: int, points: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """Attention (N,) float32 at points of one image of the batch; arguments as of `describe`."""
+        attention, sampling = maps.attention[index : index + 1], self.model.architecture.sampling
+        return sample(attention, points[None], image_size, sampling)[0, :, 0]
 
     def _stages(self, dtype: torch.dtype) -> Stages:
         with self._making:

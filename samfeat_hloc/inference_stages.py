@@ -24,7 +24,8 @@ class InferenceMaps(NamedTuple):
 
     logits: Tensor  # (B, 1, H, W) float32 keypoint logits
     edges: Tensor  # (B, 1, H/4, W/4) float32 in [0, 1]
-    features: Tensor  # (B, 384, H/4, W/4) channels last, what descriptors and attention are made of
+    attention: Tensor  # (B, 1, H/4, W/4) float32 > 0
+    features: Tensor  # (B, 384, H/4, W/4) channels last, what descriptors are made of
 
 
 class Levels(NamedTuple):
@@ -85,7 +86,9 @@ class Stages:
         del taps, half, c1, c2, c3, c4  # the attention takes the most memory of all
         if guided:
             features = self.guide(features, edges.to(self.dtype))
-        return InferenceMaps(logits, edges, features)
+        mean = features.mean(dim=1, keepdim=True, dtype=torch.float32)
+        attention = F.softplus(F.conv2d(mean, *self.scalemap, padding=1))
+        return InferenceMaps(logits, edges, attention, features)
 
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
         taps, pooled, c1 = self._full_resolution(images)
@@ -134,13 +137,12 @@ class Stages:
         pairs = c1[:, :, 1::4] + c1[:, :, 2::4]  # the mean of the middle 2x2 pixels
         return (pairs[..., 1::4] + pairs[..., 2::4]) * 0.25
 
-    def describe_everywhere(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, h, w) -> descriptors (B, D, h, w), attention (B, 1, h, w) float32."""
-        mean = features.mean(dim=1, keepdim=True, dtype=torch.float32)
-        return self.conv_des(features), F.softplus(F.conv2d(mean, *self.scalemap, padding=1))
+    def describe_everywhere(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> descriptors (B, D, h, w)."""
+        return self.conv_des(features)
 
-    def describe_at(self, features: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, C, h, w), (N, 2) cell positions -> what reading the maps of `describe_everywhere` there would give."""
+    def describe_at(self, features: Tensor, positions: Tensor) -> Tensor:
+        """(1, C, h, w), (N, 2) cell positions -> (N, D) float32: what `describe_everywhere` has there."""
         height, width = features.shape[2:]
         corner = positions.floor()
         fractions = positions - corner
@@ -153,12 +155,7 @@ class Stages:
         along_x, along_y = bilinear_taps(fractions[:, 0], 3), bilinear_taps(fractions[:, 1], 3)
         weights = along_y[:, :, None, :, None] * along_x[:, None, :, None, :] * inside[:, None, None]
         read = torch.bmm(weights.reshape(-1, 9, 16).to(self.dtype), patches)
-        bias = self.conv_des.bias
-        descriptors = torch.addmm(bias, read.flatten(1), self.described)  # type: ignore[arg-type]
-        mean = patches.mean(dim=2, dtype=torch.float32) * inside.flatten(1)
-        attention = F.softplus(F.conv2d(mean.reshape(-1, 1, 4, 4), *self.scalemap))[:, 0]
-        corners = bilinear_taps(fractions[:, 1], 1).transpose(1, 2) * bilinear_taps(fractions[:, 0], 1)
-        return descriptors.float(), (attention * corners).sum(dim=(1, 2))
+        return torch.addmm(self.conv_des.bias, read.flatten(1), self.described).float()  # type: ignore[arg-type]
 
 
 class Guidance:
