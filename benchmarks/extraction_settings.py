@@ -18,7 +18,7 @@ from samfeat_hloc.checkpoints import load_weights
 from samfeat_hloc.extractors import Extractor, get_extractor
 from samfeat_hloc.extractors.samfeat import SAMFeatConf
 from samfeat_hloc.formats.features import Features
-from samfeat_hloc.keypoints import detect, refine, weigh
+from samfeat_hloc.keypoints import detect, refine
 from samfeat_hloc.sampling import sample
 
 
@@ -69,7 +69,6 @@ class Plain(Extractor):
         found = detect(
             torch.sigmoid(logits), radius=conf.nms_radius, threshold=conf.threshold, border=conf.border,
             max_keypoints=conf.max_keypoints, rounds=conf.nms_rounds, image_sizes=torch.tensor([[width, height]]),
-            ranks=weigh(logits, maps.attention) if switches.ranking == "attention" else None,
         )[0]  # fmt: skip
         points = refine(logits[0, 0], found.points, switches.refinement)
         size = (padded.shape[3], padded.shape[2])

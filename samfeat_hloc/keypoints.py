@@ -94,7 +94,6 @@ def detect(
     max_keypoints: int,
     rounds: int | None = 2,
     image_sizes: Tensor | None = None,
-    ranks: Tensor | None = None,
 ) -> list[Keypoints]:
     """Keypoints of each image at whole pixels, best first.
 
@@ -106,7 +105,6 @@ def detect(
         max_keypoints: the best are kept.
         rounds: of `suppress`.
         image_sizes: (B, 2) width, height of the images within the map, where the map is padded at the right and bottom.
-        ranks: (B, 1, H, W) what decides which are the best, and becomes their score; default: `scores`.
     """
     height, width = scores.shape[2:]
     kept = suppress(scores, radius, rounds) & (scores >= threshold)
@@ -117,28 +115,13 @@ def detect(
     right, bottom = image_sizes[:, 0, None, None], image_sizes[:, 1, None, None]
     within = (x >= border) & (x < right - border) & (y >= border) & (y < bottom - border)
     found = []
-    ranks = scores if ranks is None else ranks
-    for mask, score in zip(kept[:, 0] & within, ranks[:, 0], strict=True):
+    for mask, score in zip(kept[:, 0] & within, scores[:, 0], strict=True):
         rows, columns = torch.nonzero(mask, as_tuple=True)
         values = score[rows, columns]
         order = values.argsort(descending=True, stable=True)[:max_keypoints]
         points = torch.stack([columns[order], rows[order]], dim=-1).float()
         found.append(Keypoints(points, values[order]))
     return found
-
-
-def weigh(logits: Tensor, attention: Tensor) -> Tensor:
-    """Keypoint probabilities, their odds multiplied by the attention: how much the descriptor there counts.
-
-    Args:
-        logits: (B, 1, H, W) of keypoints.
-        attention: (B, 1, h, w) > 0, read bilinearly.
-
-    Returns:
-        (B, 1, H, W) in (0, 1).
-    """
-    weight = F.interpolate(attention.float(), logits.shape[2:], mode="bilinear", align_corners=False)
-    return torch.sigmoid(logits + weight.clamp(min=1e-6).log())
 
 
 SOFT_RADIUS = 2

@@ -7,7 +7,7 @@ checkpoint's metadata.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -40,15 +40,12 @@ class Architecture:
             ``exact``: the pixel's centre.
         refinement: how keypoints get positions finer than a pixel, see `samfeat_hloc.keypoints.refine`. ``soft`` is
             for weights that were trained with the position loss.
-        ranking: which keypoints are the best. ``scores``: those the detector is surest of, as released;
-            ``attention``: the odds of a keypoint times its descriptor's attention, see `samfeat_hloc.keypoints.weigh`.
     """
 
     attention: Literal["released", "rows", "pixels", "off"] = "released"
     descriptor_dim: int = 128
     sampling: Literal["released", "exact"] = "released"
     refinement: Literal["quadratic", "soft"] = "quadratic"
-    ranking: Literal["scores", "attention"] = "scores"
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
@@ -57,12 +54,6 @@ class Architecture:
             raise ConfigError(f"sampling is {self.sampling!r}; expected 'released' or 'exact'")
         if self.refinement not in ("quadratic", "soft"):
             raise ConfigError(f"refinement is {self.refinement!r}; expected 'quadratic' or 'soft'")
-        if self.ranking not in ("scores", "attention"):
-            raise ConfigError(f"ranking is {self.ranking!r}; expected 'scores' or 'attention'")
-
-    def read_as(self, other: Architecture) -> Architecture:
-        """This network with the refinement and the ranking of another, which are in no weight."""
-        return replace(self, refinement=other.refinement, ranking=other.ranking)
 
 
 class Maps(NamedTuple):

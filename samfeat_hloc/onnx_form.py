@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samfeat_hloc.errors import ConfigError
-from samfeat_hloc.keypoints import SOFT_RADIUS, cut_windows, soft_offset, vertex_offset, weigh
+from samfeat_hloc.keypoints import SOFT_RADIUS, cut_windows, soft_offset, vertex_offset
 from samfeat_hloc.model import SAMFeat
 from samfeat_hloc.sampling import normalised
 
@@ -94,8 +94,7 @@ class KeypointsForm(MapsForm):
         border = self.border
         inside = (x >= border) & (x < image.shape[3] - border) & (y >= border) & (y < image.shape[2] - border)
         kept = self._suppress(scores) & (scores >= self.threshold) & inside
-        ranks = weigh(logits, attention) if self.model.architecture.ranking == "attention" else scores
-        flat = F.pad(torch.where(kept, ranks, torch.zeros_like(ranks)).flatten(1), (0, self.max_keypoints))
+        flat = F.pad(torch.where(kept, scores, torch.zeros_like(scores)).flatten(1), (0, self.max_keypoints))
         best, index = flat.topk(self.max_keypoints, dim=1)
         index = torch.where(best > 0, index, torch.zeros_like(index))
         columns, rows = (side.expand(padded_height, padded_width).flatten() for side in (x, y))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,7 @@ import pytest
 import torch
 
 from samfeat_hloc import export_onnx
-from samfeat_hloc.checkpoints import load_weights, save_weights
+from samfeat_hloc.checkpoints import load_weights
 from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError, SamfeatError
 from samfeat_hloc.extractors import extractor_signature, get_extractor
 from samfeat_hloc.model import Architecture, SAMFeat
@@ -61,21 +60,6 @@ def test_the_file_finds_what_the_extractor_finds(exported: Path) -> None:
     assert (np.diff(features.scores) <= 0).all()
     assert extractor.weights_sha256 == load_weights().sha256
     assert extractor_signature(extractor)["name"] == "samfeat-onnx"
-
-
-def test_the_file_ranks_as_the_weights_say(tmp_path: Path) -> None:
-    weights = load_weights()
-    architecture = replace(weights.architecture, ranking="attention")
-    model = replace(weights, architecture=architecture).build()
-    path = tmp_path / "w.safetensors"
-    save_weights(path, model, {})
-    image = torch.from_numpy(picture(150, 211)).permute(2, 0, 1)[None].float() / 255
-    with torch.inference_mode():
-        points, scores, _, _ = KeypointsForm(model, max_keypoints=40)(image)
-    conf = {"weights": str(path), "max_keypoints": 40, "precision": "float32", "device": "cpu"}
-    found = get_extractor("samfeat", **conf)(picture(150, 211))
-    np.testing.assert_allclose(points[0].numpy(), found.keypoints, atol=1e-2)
-    np.testing.assert_allclose(scores[0].numpy(), found.scores, atol=1e-3)
 
 
 def test_a_blank_image_has_no_keypoints_and_fewer_can_be_asked_for(exported: Path) -> None:

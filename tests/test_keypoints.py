@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from samfeat_hloc.keypoints import detect, refine, suppress, weigh
+from samfeat_hloc.keypoints import detect, refine, suppress
 from samfeat_hloc.sampling import sample
 
 
@@ -99,23 +99,3 @@ def test_soft_refinement_finds_the_middle_of_a_bell_and_repeats_the_border() -> 
     torch.testing.assert_close(refine(logits, torch.tensor([[10.0, 9.0]]), "soft")[0], truth, atol=0.02, rtol=0)
     corner = refine(torch.zeros(20, 24), torch.tensor([[0.0, 0.0], [23.0, 19.0]]), "soft")
     torch.testing.assert_close(corner, torch.tensor([[0.0, 0.0], [23.0, 19.0]]))
-
-
-def test_weighing_multiplies_the_odds_by_the_attention() -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, 1, 16, 24)
-    weighed = weigh(logits, torch.full((2, 1, 4, 6), 3.0))
-    odds = weighed / (1 - weighed)
-    torch.testing.assert_close(odds, 3 * logits.exp(), rtol=1e-4, atol=1e-5)
-    ramp = weigh(torch.zeros(1, 1, 8, 8), torch.tensor([[[[1.0, 3.0], [1.0, 3.0]]]]))
-    torch.testing.assert_close(ramp[0, 0, 3, [0, 7]], torch.tensor([0.5, 0.75]))
-
-
-def test_ranks_order_keypoints_and_leave_the_threshold_to_the_scores() -> None:
-    scores = torch.zeros(1, 1, 20, 20)
-    scores[0, 0, 5, 5], scores[0, 0, 5, 14], scores[0, 0, 14, 5] = 0.9, 0.8, 0.4
-    ranks = torch.zeros_like(scores)
-    ranks[0, 0, 5, 5], ranks[0, 0, 5, 14], ranks[0, 0, 14, 5] = 0.1, 0.2, 0.99
-    found = detect(scores, radius=2, threshold=0.5, border=2, max_keypoints=5, ranks=ranks)[0]
-    torch.testing.assert_close(found.points, torch.tensor([[14.0, 5.0], [5.0, 5.0]]))
-    torch.testing.assert_close(found.scores, torch.tensor([0.2, 0.1]))

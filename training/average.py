@@ -17,28 +17,25 @@ from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
 
 
-def average(first: str, second: str, share: float, output: Path | str, ranking: str | None = None) -> Path:
-    """Write the mean of two weights; metadata, refinement and ranking are the second's.
+def average(first: str, second: str, share: float, output: Path | str) -> Path:
+    """Write the mean of two weights; metadata and refinement are the second's.
 
     Args:
         first: shipped name or file, what the second was trained from.
         second: shipped name or file.
         share: of the second, between 0 and 1.
         output: file to write.
-        ranking: of the mean's keypoints, see `samfeat_hloc.model.Architecture`; None: the second's.
 
     Raises:
-        ConfigError: a share outside [0, 1], or an unknown ranking.
+        ConfigError: a share outside [0, 1].
         InputError: weights of different networks.
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"share is {share}; expected a number between 0 and 1")
     before, after = load_weights(first), load_weights(second)
-    if before.architecture.read_as(after.architecture) != after.architecture:
+    if before.architecture != replace(after.architecture, refinement=before.architecture.refinement):
         raise InputError(f"{first} has {before.architecture}, {second} {after.architecture}; expected one network")
     model = after.build()
-    if ranking is not None:
-        model.architecture = replace(after.architecture, ranking=ranking)  # type: ignore[arg-type]
     model.load_state_dict({name: before.state[name].lerp(value, share) for name, value in after.state.items()})
     kept = {name: value for name, value in after.metadata.items() if name not in ("architecture", "validation")}
     parents = [[Path(name).name, file_sha256(find_weights(name))] for name in (first, second)]
@@ -53,9 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("second")
     parser.add_argument("--share", type=float, default=0.5, help="of the second (0.5)")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--ranking", choices=("scores", "attention"), help="of keypoints; default: the second's")
     options = parser.parse_args(arguments)
-    print(average(options.first, options.second, options.share, options.output, options.ranking))
+    print(average(options.first, options.second, options.share, options.output))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Trainer:
         self.output = Path(config.output)
         torch.manual_seed(config.seed)
         model = load_weights(config.weights).build().train() if config.weights else SAMFeat(config.architecture)
-        model.architecture = model.architecture.read_as(config.architecture)
+        model.architecture = replace(model.architecture, refinement=config.architecture.refinement)  # no weight in it
         if model.architecture != config.architecture:
             raise InputError(f"{config.weights} has {model.architecture}, the configuration {config.architecture}")
         self.model = runtime.prepare(model)

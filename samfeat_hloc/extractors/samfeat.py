@@ -13,7 +13,7 @@ from samfeat_hloc.checkpoints import Weights, load_weights
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.inference import InferenceNetwork
 from samfeat_hloc.inference_stages import InferenceMaps
-from samfeat_hloc.keypoints import Keypoints, detect, refine, weigh
+from samfeat_hloc.keypoints import Keypoints, detect, refine
 from samfeat_hloc.model import MIN_SIDE
 from samfeat_hloc.precision import Precision, Runtime, choose_runtime
 
@@ -91,7 +91,7 @@ class SAMFeatFeatures:
     Attributes:
         keypoints: (N, 2) float32 x, y; the centre of the top-left pixel is (0, 0).
         descriptors: (N, D) float32, L2-normalised.
-        scores: (N,) float32 keypoint probability, weighted by the attention where the weights are ranked so.
+        scores: (N,) float32 keypoint probability.
         attention: (N,) float32; ``attention * descriptor`` is what the paper matches.
     """
 
@@ -119,7 +119,7 @@ class SAMFeatExtractor(nn.Module):
         self.runtime: Runtime = choose_runtime(self.conf.device, self.conf.precision)
         model = self.runtime.prepare(weights.build())
         self.network = InferenceNetwork(model, self.conf.compile, self.runtime.quantized)
-        self.refinement, self.ranking = weights.architecture.refinement, weights.architecture.ranking
+        self.refinement = weights.architecture.refinement
         self.weights_sha256 = weights.sha256
 
     @classmethod
@@ -177,7 +177,6 @@ class SAMFeatExtractor(nn.Module):
             torch.sigmoid(logits), radius=conf.nms_radius, threshold=conf.threshold, border=conf.border,
             max_keypoints=conf.max_keypoints, rounds=conf.nms_rounds,
             image_sizes=torch.tensor([inner], device=logits.device).expand(len(logits), 2),
-            ranks=weigh(logits, maps.attention) if self.ranking == "attention" else None,
         )  # fmt: skip
         return [self._of_one(maps, logits, i, keypoints, inner, size) for i, keypoints in enumerate(found)]
 

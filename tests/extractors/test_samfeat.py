@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 import samfeat_hloc
-from samfeat_hloc.checkpoints import load_weights
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.extractors import get_extractor
 from samfeat_hloc.extractors.samfeat import SAMFeatConf
@@ -45,22 +43,6 @@ def test_module_gives_a_list_of_features(module: samfeat_hloc.SAMFeatExtractor, 
     assert (low >= 3.5).all()
     assert high[0] <= 240 - 4.5
     assert high[1] <= 180 - 4.5
-
-
-def test_weights_that_rank_by_attention_keep_the_same_points_in_another_order(image: np.ndarray) -> None:
-    weights = load_weights()
-    plain = samfeat_hloc.SAMFeatExtractor(weights, SAMFeatConf(device="cpu", precision="float32"))
-    by_attention = replace(weights, architecture=replace(weights.architecture, ranking="attention"))
-    other = samfeat_hloc.SAMFeatExtractor(by_attention, SAMFeatConf(device="cpu", precision="float32"))
-    first, second = plain(tensor(image))[0], other(tensor(image))[0]
-    assert (second.scores[:-1] >= second.scores[1:]).all()
-    apart = torch.cdist(first.keypoints, second.keypoints, compute_mode="donot_use_mm_for_euclid_dist")
-    assert first.n == second.n
-    assert float(apart.amin(dim=1).max()) < 1e-3
-    same = apart.argmin(dim=1)
-    assert not torch.equal(same, torch.arange(first.n))
-    odds = (second.scores / (1 - second.scores))[same] / (first.scores / (1 - first.scores))
-    assert float((odds / first.attention).log().abs().median()) < 0.1  # attention is read at the refined position
 
 
 def test_padding_does_not_move_keypoints(image: np.ndarray) -> None:

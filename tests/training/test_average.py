@@ -43,12 +43,6 @@ def test_all_of_the_second(two: list[str], tmp_path: Path) -> None:
         assert torch.equal(found.state[name], value)
 
 
-def test_a_ranking_can_be_given(two: list[str], tmp_path: Path) -> None:
-    output = str(tmp_path / "mean.safetensors")
-    main([*two, "--ranking", "attention", "--output", output])
-    assert load_weights(output).architecture == Architecture(attention="rows", refinement="soft", ranking="attention")
-
-
 def test_what_is_refused(two: list[str], tmp_path: Path) -> None:
     output = tmp_path / "mean.safetensors"
     with pytest.raises(ConfigError, match="share is"):
