@@ -188,7 +188,7 @@ class Guidance:
         weighted = self._weigh(features, edges)
         for part in self.parts:
             attended = self._attend(weighted, part, scale)
-            features[:, part] += attended.contiguous(memory_format=torch.channels_last)
+            features[:, part].add_(attended.contiguous(memory_format=torch.channels_last))
         return features
 
     def _weigh(self, features: Tensor, edges: Tensor) -> Tensor:

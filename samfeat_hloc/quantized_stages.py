@@ -110,13 +110,8 @@ class QuantizedGuidance(Guidance):
         return (features * edges).mul_(self.to_bytes).round_().clamp_(-127, 127).to(torch.int8)
 
     def _attend(self, weighted: Tensor, part: slice, scale: float) -> Tensor:
-        batch, _, height, width = weighted.shape
-        images = weighted.permute(0, 2, 3, 1).flatten(1, 2)
-        query, key, value = (
-            torch.cat([torch._int_mm(rows[part], pixels.t()).to(self.dtype) for pixels in images])
-            .unflatten(1, (height, width))
-            for rows, _ in self.products
-        )  # fmt: skip
+        batch = len(weighted)
+        query, key, value = (self._times(rows[part], weighted) for rows, _ in self.products)
         of_query, of_key, of_value = (units[part].repeat(batch)[:, None, None] for _, units in self.products)
         query_bias, value_bias = (bias[part].repeat(batch, 1, 1) for bias in (self.query_bias, self.value_bias))
         bias = key.sum(dim=2, dtype=torch.float32)[:, None] * (query_bias * of_key * scale)
@@ -125,3 +120,9 @@ class QuantizedGuidance(Guidance):
         weights = torch.softmax(scores.add_(bias.to(self.dtype)), dim=2)
         attended = torch.bmm(weights, value).mul_(of_value.to(self.dtype)).add_(value_bias)
         return attended.unflatten(0, (batch, -1))
+
+    def _times(self, rows: Tensor, weighted: Tensor) -> Tensor:
+        """Integer products (D, C), (B, C, h, w) -> (B * D, h, w)."""
+        images = weighted.permute(0, 2, 3, 1).flatten(1, 2)
+        planes = [torch._int_mm(rows, pixels.t()).to(self.dtype) for pixels in images]
+        return (planes[0] if len(planes) == 1 else torch.cat(planes)).unflatten(1, weighted.shape[2:])

@@ -46,10 +46,10 @@ if sys.argv[1] == "yes":
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 // 2**20
 for _ in range(3):  # glibc raises its limit when it sees large blocks come and go
-    torch.ones(5 * 2**20).sum()
+    torch.ones(6 * 2**20).sum()
 before = resident()
-blocks = [torch.ones(5 * 2**18) for _ in range(40)]  # 5 MB each
-last = torch.ones(5 * 2**18)
+blocks = [torch.ones(5 * 2**20) for _ in range(10)]  # 20 MB each
+last = torch.ones(5 * 2**20)
 del blocks
 print(resident() - before)
 """
