@@ -16,7 +16,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from samfeat_hloc.allocator import give_back_large_blocks
 from samfeat_hloc.atomic import replace_file
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
 from samfeat_hloc.extractors import MODULES, Extractor, extractor_signature, get_extractor
@@ -139,7 +138,6 @@ def _extracted(groups: Iterable[Group], extractor: Extractor) -> Iterator[tuple[
         for group in groups:
             yield group, extractor.extract_many([image for _, image, _ in group])
         return
-    give_back_large_blocks()  # several networks' worth
     waiting: deque[tuple[Group, Future[list[Features]]]] = deque()
     try:
         with ThreadPoolExecutor(calls, "extract", extractor.share, (calls,)) as pool:

@@ -15,8 +15,11 @@ from samfeat_hloc.sampling import bilinear_taps
 STRIP_PIXELS = 20_480
 """Pixels of the full-resolution strips: 64 channels of them in bfloat16 are 2.5 MiB."""
 
-PART_CHANNELS = 192
-"""Channels that attend at once on a CPU."""
+PART_BYTES = 8 * 2**20
+"""Of queries, of keys and of values that attend at once on a CPU."""
+
+LANES = 16
+"""Rows of a matrix that a CPU multiplies together."""
 
 
 class InferenceMaps(NamedTuple):
@@ -174,9 +177,6 @@ class Guidance:
             layer.bias.detach().to(dtype)[:, None, None]  # type: ignore[union-attr]
             for layer in (module.query_conv, module.value_conv)
         )
-        channels = len(self.query_bias)
-        step = PART_CHANNELS if self.query_bias.device.type == "cpu" else channels
-        self.parts = [slice(first, min(first + step, channels)) for first in range(0, channels, step)]
 
     def __call__(self, features: Tensor, edges: Tensor) -> Tensor:
         """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last; the features given are overwritten."""
@@ -186,10 +186,19 @@ class Guidance:
             return guided.to(self.dtype, memory_format=torch.channels_last)
         scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / features.shape[3]
         weighted = self._weigh(features, edges)
-        for part in self.parts:
+        for part in self._parts(features):
             attended = self._attend(weighted, part, scale)
             features[:, part].add_(attended.contiguous(memory_format=torch.channels_last))
         return features
+
+    @staticmethod
+    def _parts(features: Tensor) -> list[slice]:
+        channels = features.shape[1]
+        if features.device.type != "cpu":
+            return [slice(0, channels)]
+        count = -(-features.numel() * features.element_size() // PART_BYTES)
+        step = -(-channels // (count * LANES)) * LANES
+        return [slice(first, min(first + step, channels)) for first in range(0, channels, step)]
 
     def _weigh(self, features: Tensor, edges: Tensor) -> Tensor:
         return features * edges

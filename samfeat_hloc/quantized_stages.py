@@ -52,7 +52,7 @@ class QuantizedStages(Stages):
             self.guide = QuantizedGuidance(model.egde_module, dtype, ranges.features)
 
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
-        pixels = images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        pixels = images.float().mul_(127.5).add_(128).to(torch.uint8)  # cut off, so that it is rounded
         taps, pooled, c1 = self._full_resolution(pixels)
         first, second = self.middle[0]
         c2 = second(first(pooled))
@@ -114,10 +114,10 @@ class QuantizedGuidance(Guidance):
         query, key, value = (self._times(rows[part], weighted) for rows, _ in self.products)
         of_query, of_key, of_value = (units[part].repeat(batch)[:, None, None] for _, units in self.products)
         query_bias, value_bias = (bias[part].repeat(batch, 1, 1) for bias in (self.query_bias, self.value_bias))
-        bias = key.sum(dim=2, dtype=torch.float32)[:, None] * (query_bias * of_key * scale)
-        scores = torch.bmm(query, key.transpose(1, 2)).mul_((of_query * of_key * scale).to(self.dtype))
+        bias = key.sum(dim=2, dtype=torch.float32)[:, None] * (query_bias / of_query)
+        scores = torch.baddbmm(bias.to(self.dtype), query, key.transpose(1, 2))
         del query, key
-        weights = torch.softmax(scores.add_(bias.to(self.dtype)), dim=2)
+        weights = torch.softmax(scores.mul_((of_query * of_key * scale).to(self.dtype)), dim=2)
         attended = torch.bmm(weights, value).mul_(of_value.to(self.dtype)).add_(value_bias)
         return attended.unflatten(0, (batch, -1))
 
