@@ -27,6 +27,10 @@ from samfeat_hloc.progress import progress
 logger = logging.getLogger(__name__)
 Group = list[tuple[str, RGBImage, int]]
 """Photographs of one size that the network gets at once: name, image, EXIF orientation."""
+Waiting = deque[tuple[Group, "Future[list[Features]]"]]
+"""Groups that are under way, in order."""
+PARALLEL_PIXELS = 2**19
+"""Of a photograph that shares the processor with others; a larger one has all cores by itself, to save memory."""
 READERS = 2  # decoding threads; the network takes longer than they do
 
 
@@ -44,9 +48,9 @@ def main(
     """Extract the features of a folder's photographs, or of those listed, into one h5 file.
 
     Photographs are decoded ahead in threads and features are written in another while the network runs. On a CPU the
-    network takes up to four photographs at once, each on its part of the cores; `docs/speed.md` has its memory. Beside
-    it: photographs that are read ahead, extracted and written (`batch` times their number and two, and 5 more, 3 bytes
-    a pixel), and two batches' features (2.3 MB a photograph of 4096 keypoints with 128 float32).
+    network takes up to four photographs of at most half a megapixel at once, each on its part of the cores. Memory
+    beside the network's: photographs that are read ahead, extracted and written (`batch` times their number and two,
+    and 5 more, 3 bytes a pixel), and two batches' features (2.3 MB a photograph of 4096 keypoints with 128 float32).
 
     Photographs are turned upright by their EXIF orientation for the extractor; the keypoints in the file are in
     stored pixels, and the group's attribute `exif_orientation` has the orientation. An unreadable image is left
@@ -138,24 +142,32 @@ def _extracted(groups: Iterable[Group], extractor: Extractor) -> Iterator[tuple[
         for group in groups:
             yield group, extractor.extract_many([image for _, image, _ in group])
         return
-    waiting: deque[tuple[Group, Future[list[Features]]]] = deque()
+    waiting: Waiting = deque()
     try:
         with ThreadPoolExecutor(calls, "extract", extractor.share, (calls,)) as pool:
             try:
                 for group in groups:
                     images = [image for _, image, _ in group]
+                    if images[0].shape[0] * images[0].shape[1] > PARALLEL_PIXELS:
+                        yield from _drained(waiting)
+                        yield group, extractor.extract_many(images)
+                        continue
                     waiting.append((group, pool.submit(extractor.extract_many, images)))
                     while len(waiting) > calls:  # one more than run, so that none waits for the next image
                         ready, future = waiting.popleft()
                         yield ready, future.result()
-                while waiting:
-                    ready, future = waiting.popleft()
-                    yield ready, future.result()
+                yield from _drained(waiting)
             finally:
                 for _, future in waiting:
                     future.cancel()
     finally:
         extractor.share(1)
+
+
+def _drained(waiting: Waiting) -> Iterator[tuple[Group, list[Features]]]:
+    while waiting:
+        group, future = waiting.popleft()
+        yield group, future.result()
 
 
 def _write(writer: FeatureWriter, root: Path, group: Group, found: Sequence[Features]) -> None:

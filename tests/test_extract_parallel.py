@@ -109,3 +109,22 @@ def test_samfeat_on_two_cores_is_samfeat_on_one(tmp_path: Path, images: Path) ->
             assert len(a.keypoints) > 20
             np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.05)
             np.testing.assert_allclose(a.descriptors, b.descriptors, atol=0.02)
+
+
+def test_a_large_photograph_has_the_processor_by_itself(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(texture(20, 160, 240)).save(images / "04.png")
+    monkeypatch.setattr(extract_features, "PARALLEL_PIXELS", 96 * 128)
+
+    class Watched(Uneven):
+        def __call__(self, image: np.ndarray) -> Features:
+            if image.shape[0] == 160:
+                assert self.running == 0
+                assert threading.current_thread() is threading.main_thread()
+            return super().__call__(image)
+
+    watched = Watched()
+    path = extract_features.main("sift", images, tmp_path, extractor=watched)
+    assert watched.most == 3
+    assert path.read_bytes() == extract_features.main("sift", images, feature_path=tmp_path / "one.h5").read_bytes()
