@@ -42,6 +42,11 @@ EXTRACTORS: dict[str, dict[str, Any]] = {
         "model": {"name": "samfeat", "max_keypoints": 8192, "threshold": 0.5},
         "preprocessing": {"grayscale": False, "resize_max": 1600, "resize_force": True},
     },
+    "samfeat-int8": {
+        "output": "feats-samfeat-int8-n4096",
+        "model": {"name": "samfeat", "preset": "samfeat-int8", "max_keypoints": 4096},
+        "preprocessing": {"grayscale": False},
+    },
     "samfeat-released": {
         "output": "feats-samfeat-released-n10000",
         "model": {"name": "samfeat", "preset": "samfeat-released", "max_keypoints": 10000},

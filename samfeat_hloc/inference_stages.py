@@ -95,14 +95,25 @@ class Stages:
 
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
         taps, pooled, c1 = self._full_resolution(images)
-        first, second = self.middle[0]
-        c2 = second(first(pooled))
-        first, second = self.middle[1]
-        c3 = second(first(self._halve(c2)))
-        first, second = self.middle[2]
-        c4 = second(first(self._halve(c3)))
-        c4 = c4 + self.student[1](self.student[0](c4))
-        return Levels(taps, self.heads[1](c2), c1, resize(c2, quarter), c3, c4)
+        c2 = self._block(0, pooled)
+        c3 = self._block(1, self._halve(c2))
+        c4 = self._block(2, self._halve(c3))
+        top = self._values(c4, "conv4b") + self.student[1](self.student[0](c4))
+        return Levels(
+            taps, self.heads[1](c2), c1, self._resized(c2, "conv2b", quarter), self._values(c3, "conv3b"), top
+        )
+
+    def _block(self, index: int, maps: Tensor) -> Tensor:
+        first, second = self.middle[index]
+        return second(first(maps))
+
+    def _values(self, maps: Tensor, layer: str) -> Tensor:
+        """What maps of a layer stand for: themselves here."""
+        return maps
+
+    def _resized(self, maps: Tensor, layer: str, target: tuple[int, int]) -> Tensor:
+        """The same at another size."""
+        return resize(maps, target)
 
     def _full_resolution(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The first two layers: what the heat map, the next layer and the descriptor take of them.

@@ -53,16 +53,7 @@ class QuantizedStages(Stages):
 
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
         pixels = images.float().mul_(127.5).add_(128).to(torch.uint8)  # cut off, so that it is rounded
-        taps, pooled, c1 = self._full_resolution(pixels)
-        first, second = self.middle[0]
-        c2 = second(first(pooled))
-        first, second = self.middle[1]
-        c3 = second(first(self._halve(c2)))
-        first, second = self.middle[2]
-        c4 = second(first(self._halve(c3)))
-        top = self._values(c4, "conv4b") + self.student[1](self.student[0](c4))
-        half = self.heads[1](c2)
-        return Levels(taps, half, c1, self._resized(c2, "conv2b", quarter), self._values(c3, "conv3b"), top)
+        return super()._levels(pixels, quarter)
 
     def _halve(self, maps: Tensor) -> Tensor:
         return halve_by_maximum(maps)
