@@ -74,8 +74,10 @@ def choose_runtime(device: str | None = None, precision: Precision = "auto") -> 
         raise ConfigError(f"device is {device!r} but torch sees no CUDA device; use --device cpu")
     if precision == "int8":
         if chosen.type != "cpu" or not cpu_multiplies_bytes():
-            where = "this CPU has no VNNI" if chosen.type == "cpu" else f"the device is {chosen}"
-            raise ConfigError(f"precision is int8, but {where}; expected a CPU with AVX512-VNNI or AMX; use auto")
+            where = "this CPU or this torch lacks it" if chosen.type == "cpu" else f"the device is {chosen}"
+            raise ConfigError(
+                f"precision is int8, but {where}; expected a CPU with AVX512-VNNI or AMX, and torch 2.13 or later; use auto"
+            )
         return Runtime(chosen, _fastest(chosen), quantized=True)
     if precision != "auto" and precision not in DTYPES:
         raise ConfigError(f"precision is {precision!r}; expected auto, {', '.join(DTYPES)}, int8")

@@ -151,7 +151,7 @@ def test_most_keypoints_are_found_again_in_bytes() -> None:
 
 def test_where_int8_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cpu_multiplies_bytes", lambda: False)
-    with pytest.raises(ConfigError, match="this CPU has no VNNI; expected a CPU with AVX512-VNNI or AMX; use auto"):
+    with pytest.raises(ConfigError, match="this CPU or this torch lacks it; expected a CPU with AVX512-VNNI or AMX"):
         choose_runtime("cpu", "int8")
     with pytest.raises(ConfigError, match="compile and precision int8 exclude each other"):
         get_extractor("samfeat", precision="int8", compile=True)
