@@ -76,7 +76,7 @@ def choose_runtime(device: str | None = None, precision: Precision = "auto") -> 
         if chosen.type != "cpu" or not cpu_multiplies_bytes():
             where = "this CPU or this torch lacks it" if chosen.type == "cpu" else f"the device is {chosen}"
             raise ConfigError(
-                f"precision is int8, but {where}; expected a CPU with AVX512-VNNI or AMX, and torch 2.13 or later; use auto"
+                f"precision is int8, but {where}; expected a CPU with AVX512-VNNI or AMX and torch 2.13; use auto"
             )
         return Runtime(chosen, _fastest(chosen), quantized=True)
     if precision != "auto" and precision not in DTYPES:
