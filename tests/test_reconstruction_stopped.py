@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from samfeat_hloc import reconstruction
+from samfeat_hloc.alignment import align_centers
 from samfeat_hloc.mapped_models import is_mapped
 from samfeat_hloc.stage_folder import DATABASE_NAME
 from tests.kill import DEADLINE_S, ROOT
@@ -70,8 +71,10 @@ def test_stopped_in_the_last_adjustment_it_does_not_map_again(
         again = reconstruct(world, sfm, mapper=mapper)
     expected, found = centres(whole), centres(again)
     assert found.keys() == expected.keys()
-    worst = max(float(np.linalg.norm(found[name] - expected[name])) for name in expected)
-    assert worst < 1e-3, f"{worst} m from the model of a run that was not stopped"
+    places, truth = (np.array([each[name] for name in sorted(expected)]) for each in (found, expected))
+    # the mapper begins with one pair or another as its threads run, which decides the model's frame and scale
+    worst = float(np.linalg.norm(align_centers(places, truth).apply(places) - truth, axis=1).max())
+    assert worst < 1e-3, f"{worst} from the model of a run that was not stopped"
     records = [json.loads((folder / "stage.json").read_text()) for folder in (tmp_path / "whole", sfm)]
     assert records[0]["statistics"] == pytest.approx(records[1]["statistics"], rel=1e-3)
     assert sorted(path.name for path in sfm.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
