@@ -90,10 +90,11 @@ def test_thin_head_in_bytes() -> None:
 def test_guidance_in_bytes(attention: str) -> None:
     torch.manual_seed(3)
     module = EdgeAttention(64, attention).eval()
-    for layer in (module.query_conv, module.key_conv, module.value_conv):
-        nn.init.normal_(layer.bias, std=0.3)
+    for layer, bias in ((module.query_conv, 3.0), (module.key_conv, 0.3), (module.value_conv, 0.1)):
+        nn.init.normal_(layer.bias, std=bias)  # so that a forgotten one shows
     scale = torch.rand(64) * 3 + 0.1  # every channel has its own range
-    features = (torch.randn(2, 64, 12, 16) * scale[:, None, None]).contiguous(memory_format=torch.channels_last)
+    rows = torch.linspace(0.1, 2, 12)[:, None]  # rows differ, so that it matters which are attended
+    features = (torch.rand(2, 64, 12, 16) * scale[:, None, None] * rows).contiguous(memory_format=torch.channels_last)
     edges = torch.rand(2, 1, 12, 16)
     ranges = (features * edges).abs().amax(dim=(0, 2, 3))
     with torch.inference_mode():
