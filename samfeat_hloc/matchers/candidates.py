@@ -1,277 +1,200 @@
-"""Which descriptors of another image may be the nearest: one product in a fast number format, with proven bounds.
+"""Which descriptors of another image may be the nearest, or near enough to matter, from a product with proven bounds.
 
-The *cost* of two descriptors is half their squared distance, |a|^2/2 + |b|^2/2 - a.b, or, where the largest dot
-product is wanted, a constant less a.b; it is never negative. All costs of two images are one matrix product
-(`Operand`). Where the CPU multiplies bfloat16 in hardware, that takes half the time of float32 (measured, 4096 x 4096
-x 128 on one core of an EPYC 9004: 22 against 48 ms), and each cost is known up to `Bounds`: what rounding the
-descriptors, adding up and rounding the result can have changed. A neighbour whose lowest possible cost is below the
-highest possible cost of the seemingly nearest is a candidate; `screened.py` computes the few candidates exactly. On
-other CPUs the product is in float32 and the bounds are its rounding's. (faiss's flat index needs 53 ms there for the
-rows' nearest alone. Products of 8-bit integers take 11 ms by themselves, but leave four candidates a row instead of
-one; two pairs at once were then no faster as a whole, with 32-bit and with 8-bit results.)
-
-The product is made in tiles that stay in the cache, and each tile is searched at once. Non-negative bfloat16 numbers
-are ordered as their bits are, so that the searches run on 16-bit integers, at 32 a step. Memory: one tile of about
-2 MiB a thread, and lists of candidates.
+What may be as near as a multiple (`reach`) of the nearest's highest possible cost is a candidate; everything else is
+certainly not. Tiles are searched by the least codes of groups, so that all of a tile is read once for its rows and once
+for its columns. A tile has whole rows: their candidates are listed at once. Of the columns the least codes of every
+four rows are kept, until it is known which columns matter (`Columns.within`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from math import gcd
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from samfeat_hloc.matchers.scratch import own_pages, scratch
+from samfeat_hloc.matchers.operands import Bounds, Floats64, Ints, Operand
+from samfeat_hloc.matchers.products import Product
+from samfeat_hloc.matchers.scratch import scratch
 
-Ints = npt.NDArray[np.int64]
-Floats32 = npt.NDArray[np.float32]
-Floats64 = npt.NDArray[np.float64]
-
-TILE_BYTES = 2 * 2**20
-MULTIPLE = 64  # rows are padded to it: the product is compiled once a shape, so few shapes are wanted
-FAR = 1e30  # cost of the padding
-BLOCK_ROWS = 1024
-CROWDED = 64  # a row with more candidates than this is not listed
-SPLIT = {torch.bfloat16: 2.0**-17, torch.float32: 2.0**-24}  # relative error of a number stored as two of this type
-HALF_STEP = {torch.bfloat16: 2.0**-9 * 1.01, torch.float32: 2.0**-24 * 1.01}  # relative error of a rounded result
-ONE_BY_ONE = 3  # candidates beside the nearest that are looked for one at a time
-MASKED_BITS = np.int16(0x7FFF)  # above all finite bfloat16
+ROW_GROUP = 16  # columns of a row
+COLUMN_GROUP = 4  # rows of a column
+SOME = 256  # groups searched at once
+PARTS = 16  # in each of which the least is looked for
+CROWDED = 100  # a descriptor with candidates in more groups than this has none listed
 
 
 @dataclass(frozen=True)
-class Operand:
-    """One image's descriptors, for the product and for exact costs.
+class Listed:
+    """Candidates of the rows.
 
     Attributes:
-        descriptors: (N, D) float16 where that holds them exactly, as files do; else float32.
-        halves: (N,) half the squared length; where dot products are compared, of the longest.
-        lengths: (N,) length of each descriptor.
-        dropped: (N,) length of what its rounded version lacks.
-        dtype: of the product.
-    """
-
-    descriptors: npt.NDArray[np.floating[Any]]
-    halves: Floats64
-    lengths: Floats64
-    dropped: Floats64
-    dtype: torch.dtype
-
-    def __len__(self) -> int:
-        return len(self.descriptors)
-
-    @property
-    def dimension(self) -> int:
-        """Length of a descriptor."""
-        return int(self.descriptors.shape[1])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return int(self.descriptors.nbytes + self.halves.nbytes + self.lengths.nbytes + self.dropped.nbytes)
-
-    def rows(self, role: str) -> torch.Tensor:
-        """(N padded, D + 4) rounded descriptors, two ones, and the half as the sum of two numbers.
-
-        `flipped(rows)` of one image times the rows of another, transposed, are the costs. Made anew for every use, in
-        `scratch` of the `role`: that takes little of a pair's time, keeping it would double an image's memory.
-        """
-        count = len(self)
-        rows = scratch(role, (-(-count // MULTIPLE) * MULTIPLE, self.dimension + 4), self.dtype)
-        halves = torch.from_numpy(self.halves)
-        rows[count:] = 0
-        exact = torch.from_numpy(self.descriptors)
-        for start in range(0, count, BLOCK_ROWS):  # by way of float32: torch converts float16 to nothing else quickly
-            part = exact[start : start + BLOCK_ROWS]
-            rows[start : start + len(part), :-4] = scratch("wide", part.shape, torch.float32).copy_(part)
-        rows[:, -4:-2] = 1
-        rows[:count, -2] = halves
-        rows[:count, -1] = halves - rows[:count, -2]
-        rows[count:, -2] = FAR
-        return rows
-
-
-def make_operand(descriptors: Floats32, metric: str, dtype: torch.dtype) -> Operand:
-    """Measure an image's (N, D) descriptors and what rounding them to `dtype` loses."""
-    squared, dropped = np.empty(len(descriptors)), np.empty(len(descriptors))
-    small = True
-    for start in range(0, len(descriptors), BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        exact = torch.from_numpy(descriptors[part])
-        back = scratch("back", exact.shape, torch.float32)
-        small = small and torch.equal(back.copy_(scratch("half", exact.shape, torch.float16).copy_(exact)), exact)
-        lost = torch.sub(exact, back.copy_(scratch("rounded", exact.shape, dtype).copy_(exact)), out=back).numpy()
-        np.einsum("ij,ij->i", descriptors[part], descriptors[part], dtype=np.float64, out=squared[part])
-        np.einsum("ij,ij->i", lost, lost, dtype=np.float64, out=dropped[part])
-    held = own_pages(descriptors.shape, np.float16 if small else np.float32)
-    held[...] = descriptors
-    halves = np.full_like(squared, 0.5 * squared.max(initial=0)) if metric == "dot" else 0.5 * squared
-    return Operand(held, halves, np.sqrt(squared), np.sqrt(dropped), dtype)
-
-
-def flipped(rows: torch.Tensor) -> torch.Tensor:
-    """Rows of an operand as the left side of the product, in `scratch`."""
-    left = scratch("left", rows.shape, rows.dtype)
-    torch.neg(rows[:, :-4], out=left[:, :-4])
-    left[:, -4:-2], left[:, -2:] = rows[:, -2:], rows[:, -4:-2]
-    return left
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How far a computed cost can be from the true one: `margin` + `step` * cost.
-
-    Attributes:
-        margin: (N,) of each row, whatever the column.
-        step: of rounding the result.
-    """
-
-    margin: Floats64
-    step: float
-
-    def low(self, values: Floats64, rows: Ints | slice = slice(None)) -> Floats64:
-        """Lowest true costs of computed ones."""
-        return np.maximum(values * (1 - self.step) - self.margin[rows], 0)
-
-    def high(self, values: Floats64, rows: Ints | slice = slice(None)) -> Floats64:
-        """Highest true costs of computed ones."""
-        return np.maximum(values, 0) * (1 + self.step) + self.margin[rows]
-
-    def limits(self) -> tuple[float, Floats32]:
-        """Factor and (N,) summand of the largest computed cost whose true one may be below the true one of a cost."""
-        factor = (1 + self.step) / (1 - self.step) * (1 + 1e-6)
-        return factor, (2 * self.margin / (1 - self.step) * (1 + 1e-6)).astype(np.float32)
-
-
-def bounds(first: Operand, other: Operand) -> Bounds:
-    """Bounds of the rows of `first` against all of `other`, by Cauchy and Schwarz."""
-    longest, most = other.lengths.max(), other.dropped.max()
-    rounding = first.dropped * (longest + most) + first.lengths * most
-    halves = first.halves + other.halves.max()
-    terms = first.dimension + 6
-    adding = terms * 2.0**-23 * ((first.lengths + first.dropped) * (longest + most) + 1.01 * halves)
-    return Bounds(rounding + adding + SPLIT[first.dtype] * halves, HALF_STEP[first.dtype])
-
-
-@dataclass(frozen=True)
-class Scan:
-    """What one product shows of its rows and columns; costs are the computed ones.
-
-    Attributes:
-        rows, columns, costs: (M,) the candidates: every column that may be a row's nearest (or second nearest).
-        rest0: (N0,) least cost of each row without its candidates.
-        rest1: (N1,) least cost of each column without all candidates.
-        crowded: rows with more candidates than were listed.
+        rows, columns: (M,) whose candidate, and which.
+        values: (M,) computed costs.
+        least: (N,) least computed cost of each row.
+        second: (N,) a computed cost of another candidate of each row; infinity without a ratio test.
+        crowded: rows whose candidates are too many.
     """
 
     rows: Ints
     columns: Ints
-    costs: Floats64
-    rest0: Floats64
-    rest1: Floats64
+    values: Floats64
+    least: Floats64
+    second: Floats64
     crowded: Ints
 
 
-def scan(left: torch.Tensor, right: torch.Tensor, bound: Bounds, num1: int, two: bool = False) -> Scan:
-    """List the candidates of every row.
+def scan(product: Product, other: Operand, reach: float, rows_too: bool) -> tuple[Columns, Listed | None]:
+    """Search the product's first image, the columns, and with `rows_too` list the candidates of the other, the rows.
 
-    Args:
-        left: (N0 or more, K) `flipped` rows; those after the N0 of `bound` are padding.
-        right: (N1 padded, K).
-        bound: of the rows.
-        num1: N1.
-        two: list what may be nearest or second nearest, instead of nearest only.
+    With a ratio test (a reach above 1), rows that fail it in any case have no candidates.
     """
-    num0 = len(bound.margin)
-    factor, summand = bound.limits()
-    height = max(MULTIPLE, TILE_BYTES // (len(right) * right.element_size()) // MULTIPLE * MULTIPLE)
-    found: list[tuple[Ints, Ints, Any]] = []
-    rests: list[Any] = []
-    crowded = [np.empty(0, np.int64)]
-    rest1: Any = None
-    for start in range(0, num0, height):
-        tile = _product(left[start : start + height], right)[: num0 - start]
-        each = np.arange(len(tile))
-        nearest = tile.argmin(axis=1)
-        least = tile[each, nearest]
-        tile[each, nearest] = _masked(tile)
-        found.append((each + start, nearest, least))
-        rest = tile.min(axis=1)
-        limit = _decode(rest if two else least)
-        limit *= factor
-        limit += summand[start : start + len(tile)]
-        bits = _floor(limit, tile)
-        several = np.flatnonzero(rest <= bits)
-        if len(several):
-            listed = _list_others(tile, several, bits, rest)
-            found += [(rows + start, columns, costs) for rows, columns, costs in listed.found]
-            crowded.append(listed.crowded + start)
-        rests.append(rest)
-        columns = tile.min(axis=0)
-        rest1 = columns if rest1 is None else np.minimum(rest1, columns)
-    rows, others, costs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    rest0 = _costs(np.concatenate(rests))
-    return Scan(rows, others, _costs(costs), rest0, _costs(rest1[:num1]), np.concatenate(crowded))
+    of_rows, of_columns = product.bounds(other)
+    columns, rows = Columns(product, other, of_columns), _Rows(product, other, of_rows, reach)
+    for start, tile in product.tiles(other):
+        columns.add(start, tile)
+        if rows_too:
+            rows.add(start, tile)
+    return columns, rows.listed() if rows_too else None
 
 
-class _Others(NamedTuple):
-    found: list[tuple[Ints, Ints, Any]]  # rows of the tile, columns, what the tile holds there
-    crowded: Ints  # rows with more candidates than are listed
+class Columns:
+    """What tiles have shown of the columns, in this thread's `scratch` until the next is made."""
+
+    def __init__(self, product: Product, other: Operand, bound: Bounds) -> None:
+        self._product, self._other, self._bound = product, other, bound
+        self._parts: list[tuple[int, int, int]] = []  # of each tile: its first group, its first row, its groups
+        self._groups: torch.Tensor
+        self._used = 0
+
+    def add(self, start: int, tile: torch.Tensor) -> None:
+        """Search a tile whose first row is `start`."""
+        height, width = tile.shape
+        count = height // COLUMN_GROUP
+        if not self._parts:
+            shape = (-(-len(self._other) // height) * count, width)
+            self._groups = scratch("groups", shape, tile.dtype)
+        part = self._groups[self._used : self._used + count]
+        torch.amin(tile.view(COLUMN_GROUP, count, width), 0, out=part)
+        self._parts.append((self._used, start, count))
+        self._used += count
+
+    def least(self) -> Floats64:
+        """(N,) least computed cost of each column."""
+        codes = self._groups[: self._used].amin(0)[: len(self._bound.margin)]
+        return self._product.values(codes.numpy(), self._other)
+
+    def two_least(self) -> tuple[Floats64, Floats64]:
+        """(N,) least computed cost of each column, and (N,) a cost of another row, mostly the second least."""
+        codes = _two_least(self._groups[: self._used], 0)
+        least, second = (self._product.values(each[: len(self._bound.margin)], self._other) for each in codes)
+        return least, second
+
+    def within(self, costs: Floats64) -> tuple[Ints, Ints, Ints]:
+        """Rows and columns of everything whose true cost may be at most that of its column, and crowded columns.
+
+        Of a column with more than `CROWDED` groups nothing is listed. With each comes what shares its group.
+        """
+        limit = self._product.codes(self._bound.largest(costs), self._other)
+        width = self._groups.shape[1]
+        limits = np.zeros(width, limit.dtype)
+        limits[: len(limit)] = limit
+        group, column = np.divmod(self._at_most(limits), width)
+        count = np.bincount(column, minlength=width)
+        crowded = np.flatnonzero(count > CROWDED)
+        real = column < len(limit)
+        if len(crowded):
+            real &= count[column] <= CROWDED
+        group, column = group[real], column[real]
+        first, start, groups = np.array(self._parts).T
+        part = np.searchsorted(first, group, side="right") - 1
+        rows = (start - first)[part] + group + np.arange(COLUMN_GROUP)[:, None] * groups[part]
+        real = rows < len(self._other)
+        columns = np.broadcast_to(column, rows.shape)
+        return rows[real], columns[real], crowded[crowded < len(limit)]
+
+    def _at_most(self, limits: Any) -> Ints:
+        """Flat places of the groups whose least codes are at most their column's limit."""
+        groups = self._groups[: self._used].numpy()
+        chosen = scratch("chosen", (SOME, groups.shape[1]), torch.bool).numpy()
+        found = []
+        for start in range(0, len(groups), SOME):
+            part = groups[start : start + SOME]
+            places = np.flatnonzero(np.less_equal(part, limits, out=chosen[: len(part)]))
+            found.append(places + start * groups.shape[1])
+        return np.concatenate(found)
 
 
-def _list_others(tile: Any, rows: Ints, bits: Any, rest: Any) -> _Others:
-    """List and mask what else is at most `bits` in some rows of a tile; `rest` becomes the least of what is left.
+class _Rows:
+    """What tiles have shown of the rows."""
 
-    Most rows have one such candidate or two: these are taken one by one, what remains all at once.
-    """
-    found: list[tuple[Ints, Ints, Any]] = []
-    chosen = tile[rows]
-    for _ in range(ONE_BY_ONE):
-        each = np.arange(len(rows))
-        column = chosen.argmin(axis=1)
-        found.append((rows, column, chosen[each, column]))
-        chosen[each, column] = tile[rows, column] = _masked(tile)
-        rest[rows] = chosen.min(axis=1)
-        more = np.flatnonzero(rest[rows] <= bits[rows])
-        if not len(more):
-            return _Others(found, rows[:0])
-        rows, chosen = rows[more], chosen[more]
-    index = np.flatnonzero(chosen <= bits[rows, None])
-    row, column = np.divmod(index, chosen.shape[1])
-    full = np.bincount(row, minlength=len(rows)) > CROWDED
-    index, row, column = (x[~full[row]] for x in (index, row, column))
-    flat = chosen.ravel()
-    found.append((rows[row], column, flat[index]))
-    flat[index] = tile[rows[row], column] = _masked(tile)
-    rest[rows] = chosen.min(axis=1)
-    return _Others(found, rows[full])
+    def __init__(self, product: Product, other: Operand, bound: Bounds, reach: float) -> None:
+        self._product, self._other, self._bound, self._reach = product, other, bound, reach
+        self._found: list[tuple[Ints, Ints, Any]] = []
+        self._least: list[Any] = []
+        self._second: list[Any] = []
+        self._grouped: torch.Tensor | None = None
+        self._crowded: list[Ints] = []
+
+    def add(self, start: int, tile: torch.Tensor) -> None:
+        """List the candidates in a tile whose first row is `start`."""
+        tile = tile[: len(self._other) - start]
+        height, width = tile.shape
+        slots = width // ROW_GROUP
+        if self._grouped is None:
+            self._grouped = scratch("slots", (height, slots), tile.dtype)
+        grouped = self._grouped[:height]
+        torch.amin(tile.view(height, ROW_GROUP, slots), 1, out=grouped)
+        limit, open_rows = self._limits(grouped, slice(start, start + height))
+        chosen = grouped.numpy() <= limit[:, None]
+        if open_rows is not None:
+            chosen &= open_rows[:, None]
+        row, slot = np.divmod(np.flatnonzero(chosen), slots)
+        row, slot = self._without_crowded(start, row, slot, height)
+        places = (row * width + slot)[:, None] + np.arange(ROW_GROUP) * slots
+        codes = tile.numpy().take(places)
+        inside = np.flatnonzero(codes <= limit[row, None])
+        row, column, codes = row[inside // ROW_GROUP], places.ravel()[inside] % width, codes.ravel()[inside]
+        real = column < len(self._product.first)
+        self._found.append((row[real] + start, column[real], codes[real]))
+
+    def _limits(self, grouped: torch.Tensor, index: slice) -> tuple[Any, Any]:
+        """The largest code of a candidate of each row, and which rows may pass the ratio test (None: all)."""
+        bound, reach = self._bound, self._reach
+        if reach == 1:
+            least = grouped.amin(1).numpy()
+            self._least.append(least)
+            return self._product.near(least, bound, index, self._other), None
+        least, second = _two_least(grouped, 1)
+        self._least.append(least)
+        self._second.append(second)
+        nearest, next_one = (self._product.values(each, self._other) for each in (least, second))
+        limit = self._product.codes(bound.largest(reach * bound.high(nearest, index), index), self._other)
+        return limit, reach * bound.low(nearest, index) <= bound.high(next_one, index)
+
+    def _without_crowded(self, start: int, row: Ints, slot: Ints, height: int) -> tuple[Ints, Ints]:
+        count = np.bincount(row, minlength=height)
+        if count.max() <= CROWDED:
+            return row, slot
+        self._crowded.append(np.flatnonzero(count > CROWDED) + start)
+        kept = count[row] <= CROWDED
+        return row[kept], slot[kept]
+
+    def listed(self) -> Listed:
+        """The candidates."""
+        rows, columns, codes = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        least = self._product.values(np.concatenate(self._least), self._other)
+        second = np.full(len(least), np.inf)
+        if self._second:
+            second = self._product.values(np.concatenate(self._second), self._other)
+        crowded = np.concatenate([np.empty(0, np.int64), *self._crowded])
+        return Listed(rows, columns, self._product.values(codes, self._other), least, second, crowded)
 
 
-def _product(left: torch.Tensor, right: torch.Tensor) -> Any:
-    """(rows, columns) of the product as float32, or the bits of bfloat16, in `scratch`."""
-    out = scratch("tile", (len(left), len(right)), left.dtype)
-    torch.mm(left, right.T, out=out)
-    return out.view(torch.int16).numpy() if out.dtype == torch.bfloat16 else out.numpy()
-
-
-def _masked(tile: Any) -> Any:
-    return MASKED_BITS if tile.dtype == np.int16 else np.float32(np.inf)
-
-
-def _decode(values: Any) -> Floats32:
-    """What a tile holds, as numbers; NaN where bfloat16 is masked."""
-    return (values.astype(np.int32) << 16).view(np.float32) if values.dtype == np.int16 else values.copy()
-
-
-def _costs(values: Any) -> Floats64:
-    """What a tile holds, as costs; infinity where it is masked."""
-    costs = _decode(values).astype(np.float64)
-    costs[np.isnan(costs)] = np.inf
-    return costs
-
-
-def _floor(costs: Floats32, tile: Any) -> Any:
-    """The largest number of the tile's format that is at most each (positive) cost."""
-    return (costs.view(np.int32) >> 16).astype(np.int16) if tile.dtype == np.int16 else costs
+def _two_least(codes: torch.Tensor, axis: int) -> tuple[Any, Any]:
+    """The least along an axis, and the least of the others, or of most of them."""
+    parts = codes.unflatten(axis, (gcd(PARTS, codes.shape[axis]), -1)).amin(axis + 1).numpy()
+    parts = np.partition(parts, 1, axis=axis)
+    return parts.take(0, axis), parts.take(1, axis)

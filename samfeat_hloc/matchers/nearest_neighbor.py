@@ -16,13 +16,13 @@ import torch
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
 from samfeat_hloc.matchers import Matches
-from samfeat_hloc.matchers.candidates import Operand, make_operand
 from samfeat_hloc.matchers.dense import LIMIT as DENSE_LIMIT
 from samfeat_hloc.matchers.dense import DenseOperand, make_dense, match_dense
+from samfeat_hloc.matchers.operands import Operand, make_operand, rounded_to
+from samfeat_hloc.matchers.products import Product, fast_format, make_product
 from samfeat_hloc.matchers.screened import match_screened
-from samfeat_hloc.precision import cpu_has_fast_bfloat16
 
-CPU_CALL = 2**25  # similarities: two pairs of 4096 x 4096; calls of much less would be mostly overhead
+CPU_CALL = 2**26  # similarities: four pairs of 4096 x 4096; calls of much less would be mostly overhead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class NearestNeighbor:
         name: of the conf.
         conf: the settings.
         device: cpu, cuda, cuda:N.
-        product: number format of the candidates' product on the CPU; None: bfloat16 where the CPU has it.
+        product: number format of the candidates' product on the CPU; None: the fastest, see `products.py`.
         dense: whole similarity matrices, as on CUDA; None: on CUDA only.
     """
 
@@ -89,7 +89,8 @@ class NearestNeighbor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dense = self.device.type != "cpu" if dense is None else dense
         self.call_size = DENSE_LIMIT if self.dense else CPU_CALL
-        self.product = product or (torch.bfloat16 if cpu_has_fast_bfloat16() else torch.float32)
+        fastest, self.wide = fast_format()
+        self.product = product or fastest
 
     def __call__(self, features0: Features, features1: Features) -> Matches:
         """Match two images."""
@@ -102,7 +103,7 @@ class NearestNeighbor:
         descriptors = np.ascontiguousarray(source, np.float32)
         if self.dense:
             return make_dense(descriptors, self.conf.metric, self.device)
-        return make_operand(descriptors, self.conf.metric, self.product)
+        return make_operand(descriptors, self.conf.metric, self.product, self.wide)
 
     def match_many(self, first: Any, others: Sequence[Any]) -> list[Matches]:
         """Match one image with each of the others.
@@ -127,10 +128,14 @@ class NearestNeighbor:
         conf = self.conf
         if self.dense:
             return match_dense(first, others, conf.mutual, conf.ratio, conf.distance)
-        rows = first.rows("first")
+        product: Product | None = None
         found = []
         for other in others:
-            index, cost = match_screened(first, rows, other, conf.mutual, conf.ratio)
+            both = {first.dtype, other.dtype}
+            dtype = self.wide if len(both) > 1 else both.pop()
+            if product is None or product.first.dtype != dtype:
+                product = make_product(rounded_to(first, dtype))
+            index, cost = match_screened(product, rounded_to(other, dtype), conf.mutual, conf.ratio)
             if conf.distance is not None:
                 index = np.where(2 * cost <= conf.distance**2, index, -1)
             found.append(_result(first, other, index, cost))

@@ -1,36 +1,58 @@
 """Nearest neighbours on the CPU: a fast product shows the candidates, exact costs decide.
 
-Two images are matched as if every cost (see `candidates.py`) had been computed in float64. Bounds settle most
-questions: a row has one candidate, a second neighbour is far enough on every account. What they leave open is
-computed: the candidates that may be mutual, then the rows and columns whose comparison is closer than the bounds.
+Two images are matched as if every cost (see `operands.py`) had been computed in float64. First those candidates are
+computed that may be the nearest of both descriptors; then, of the pairs that are each other's nearest among these, all
+rivals: candidates that may be nearer, or near enough to fail the ratio test. What is no candidate is certainly neither.
 Costs closer than 2^-44 are equal and the first index wins, so that the order of summation decides nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from samfeat_hloc.matchers.candidates import MULTIPLE, Bounds, Floats64, Ints, Operand, bounds, flipped, scan
+from samfeat_hloc.matchers.candidates import Columns, Listed, scan
+from samfeat_hloc.matchers.operands import Floats64, Ints, Operand
+from samfeat_hloc.matchers.products import Product
+from samfeat_hloc.matchers.scratch import scratch
 
 SNAP = 2.0**44
 DENSE_ROWS = 256
-EXACT_ROWS = 1024
+BLOCK = 4096  # pairs whose descriptors are copied at once: each step lets another thread have Python in between
 SAME = 1e-12  # a second neighbour whose cost is at most this share of the descriptor's half is the descriptor itself
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Best:
-    """Exact nearest neighbours of N rows.
+class Costs:
+    """Exact costs of some pairs.
 
     Attributes:
-        index: (N,) the nearest; -1 for a row of which nothing was computed.
+        index0, index1: (M,) descriptors of the first and of the second image.
+        costs: (M,) of the pairs.
+    """
+
+    index0: Ints
+    index1: Ints
+    costs: Floats64
+
+    def __add__(self, more: Costs) -> Costs:
+        index0, index1 = np.append(self.index0, more.index0), np.append(self.index1, more.index1)
+        return Costs(index0, index1, np.append(self.costs, more.costs))
+
+
+@dataclass(frozen=True)
+class Best:
+    """Nearest neighbours of N descriptors among those whose cost was computed.
+
+    Attributes:
+        index: (N,) the nearest; -1 where none was computed.
         cost: (N,) of it.
-        second: (N,) least cost of the others that were computed.
+        second: (N,) least cost of the others.
     """
 
     index: Ints
@@ -38,138 +60,156 @@ class Best:
     second: Floats64
 
 
-def match_screened(
-    first: Operand, rows0: torch.Tensor, other: Operand, mutual: bool, ratio: float | None
-) -> tuple[Ints, Floats64]:
+def match_screened(product: Product, other: Operand, mutual: bool, ratio: float | None) -> tuple[Ints, Floats64]:
     """Match two images that have at least as many descriptors as the tests need.
 
     Args:
-        first: the first image.
-        rows0: `first.rows(...)`, made once for several others.
+        product: of the first image.
         other: the second image.
         mutual, ratio: see `nearest_neighbor.NearestNeighborConf`.
 
     Returns:
         (N0,) index in the second image or -1, and (N0,) cost of the match.
     """
-    bound0, bound1 = bounds(first, other), bounds(other, first)
-    rows1 = other.rows("second")
-    seen = scan(flipped(rows0), rows1, bound0, len(other))
-    computed = np.ones(len(seen.rows), bool)
-    if mutual:  # a row is of interest when one of its candidates may be the least of its column too
-        least = seen.rest1.copy()
-        np.minimum.at(least, seen.columns, seen.costs)
-        possible = bound0.low(seen.costs, seen.rows) <= bound1.high(least)[seen.columns]
-        wanted = np.zeros(len(first), bool)
-        wanted[seen.rows[possible]] = True
-        computed = wanted[seen.rows]
-    rows, columns = seen.rows[computed], seen.columns[computed]
-    costs = exact_costs(first, other, rows, columns)
-    best = _best(len(first), rows, columns, costs)
-    low, high = np.minimum(best.second, bound0.low(seen.rest0)), np.minimum(best.second, bound0.high(seen.rest0))
-    if len(seen.crowded):
-        dense = _dense(first, other, seen.crowded)
-        best.index[seen.crowded], best.cost[seen.crowded] = dense.index, dense.cost
-        low[seen.crowded] = high[seen.crowded] = dense.second
-        rows, columns = np.append(rows, seen.crowded), np.append(columns, dense.index)
-        costs = np.append(costs, dense.cost)
-    keep = best.index >= 0
+    first, reach = product.first, 1.0 if ratio is None else ratio**-2
+    columns, rows = scan(product, other, reach, rows_too=mutual)
     same = SAME * first.halves
-    open0 = open1 = np.zeros(len(first), bool)
+    if rows is None:
+        known, crowded = _rivals_of_columns(first, other, columns, _within(product, other, columns, ratio, same))
+        best = _best(known.index0, known.index1, known.costs, crowded)
+        return np.where(_passes(best.cost, best.second, same, ratio), best.index, -1), best.cost
+    back_crowded = _dense(other, first, rows.crowded)
+    known, rest, low = _maybe_mutual(product, other, columns, rows, back_crowded)
+    best = _best(known.index0, known.index1, known.costs, _none(len(first)))
+    back = _best(known.index1, known.index0, known.costs, back_crowded)
+    paired = np.flatnonzero((best.index >= 0) & (back.index[best.index] == np.arange(len(first))))
     if ratio is not None:
-        passed, open0 = _judge(best.cost, low, high, same, ratio)
-        keep &= passed | open0
-    if mutual:
-        back = _best(len(other), columns, rows, costs)
-        rest = seen.rest1.copy()
-        np.minimum.at(rest, seen.columns[~computed], seen.costs[~computed])
-        low, high = np.minimum(back.second, bound1.low(rest)), np.minimum(back.second, bound1.high(rest))
-        passed, open1 = _judge(best.cost, low[best.index], high[best.index], same, ratio)
-        keep &= (back.index[best.index] == np.arange(len(first))) & (passed | open1)
-    asked = np.flatnonzero(keep & open0)
-    settled = _settle(first, rows0, other, rows1, asked, bound0, two=True)
-    keep[asked] = _passes(settled, same[asked], ratio)
-    asked = np.flatnonzero(keep & open1)
-    settled = _settle(other, rows1, first, rows0, best.index[asked], bound1, two=ratio is not None)
-    keep[asked] = (settled.index == asked) & _passes(settled, same[asked], ratio)
-    return np.where(keep, best.index, -1), best.cost
+        paired = paired[_may_pass(product, other, columns, rows, paired, best, reach)]
+    partner, cost, same = best.index[paired], best.cost[paired], same[paired]
+    within0, within1 = np.full(len(first), -np.inf), np.full(len(other), -np.inf)
+    within0[paired] = within1[partner] = np.maximum(reach * cost, same)
+    rivals = rest[low[rest] <= within1[rows.rows[rest]]]
+    more, crowded = _rivals_of_columns(first, other, columns, within0)
+    known = known + _computed(first, other, rows.columns[rivals], rows.rows[rivals]) + more
+    best = _best(known.index0, known.index1, known.costs, crowded)
+    back = _best(known.index1, known.index0, known.costs, back_crowded)
+    keep = (best.index[paired] == partner) & (back.index[partner] == paired)
+    keep &= _passes(cost, best.second[paired], same, ratio) & _passes(cost, back.second[partner], same, ratio)
+    index = np.full(len(first), -1)
+    index[paired[keep]] = partner[keep]
+    return index, best.cost
 
 
-def exact_costs(first: Operand, other: Operand, rows: Ints, columns: Ints) -> Floats64:
+def _maybe_mutual(
+    product: Product, other: Operand, columns: Columns, rows: Listed, crowded: Best
+) -> tuple[Costs, Ints, Floats64]:
+    """Exact costs of candidates that may be the nearest of both, the other candidates' places, and all lowest costs."""
+    of_rows, of_columns = product.bounds(other)
+    low = np.maximum(of_rows.low(rows.values, rows.rows), of_columns.low(rows.values, rows.columns))
+    high = np.minimum(of_rows.high(rows.least)[rows.rows], of_columns.high(columns.least())[rows.columns])
+    possible = low <= high
+    known = _computed(product.first, other, rows.columns[possible], rows.rows[possible])
+    given = rows.crowded
+    return known + Costs(crowded.index[given], given, crowded.cost[given]), np.flatnonzero(~possible), low
+
+
+def _within(product: Product, other: Operand, columns: Columns, ratio: float | None, same: Floats64) -> Floats64:
+    """The cost within which something can matter to each of the first image's descriptors."""
+    bound = product.bounds(other)[1]
+    if ratio is None:
+        return bound.high(columns.least())
+    least, second = columns.two_least()
+    within = np.maximum(bound.high(least) / ratio**2, same)
+    return np.where(bound.low(least) > ratio**2 * bound.high(second), -np.inf, within)
+
+
+def _may_pass(
+    product: Product, other: Operand, columns: Columns, rows: Listed, paired: Ints, best: Best, reach: float
+) -> Bools:
+    """Of pairs that seem mutual, which do not fail the ratio test in any case."""
+    of_rows, of_columns = product.bounds(other)
+    second0, second1 = of_columns.high(columns.two_least()[1]), of_rows.high(rows.second)
+    return reach * best.cost[paired] <= np.minimum(second0[paired], second1[best.index[paired]])
+
+
+def _rivals_of_columns(first: Operand, other: Operand, columns: Columns, within: Floats64) -> tuple[Costs, Best]:
+    """Exact costs of what may be within these costs of each of the first image's descriptors; of the crowded, all."""
+    index1, index0, crowded = columns.within(within)
+    dots = _dots(first, other, index0, index1, np.float32)
+    rounding = first.dimension * 2.0**-23 * first.lengths.max() * other.lengths.max()
+    near = first.halves[index0] + other.halves[index1] - dots <= within[index0] + rounding
+    return _computed(first, other, index0[near], index1[near]), _dense(first, other, crowded)
+
+
+def _computed(first: Operand, other: Operand, index0: Ints, index1: Ints) -> Costs:
+    return Costs(index0, index1, exact_costs(first, other, index0, index1))
+
+
+def exact_costs(first: Operand, other: Operand, index0: Ints, index1: Ints) -> Floats64:
     """(M,) float64 costs of M pairs of descriptors."""
-    dots = np.empty(len(rows))
-    for start in range(0, len(rows), EXACT_ROWS):
-        part = slice(start, start + EXACT_ROWS)
-        left, right = _take(first, rows[part]), _take(other, columns[part])
-        np.einsum("ij,ij->i", left, right, dtype=np.float64, out=dots[part])
-    costs: Floats64 = first.halves[rows] + other.halves[columns] - dots
+    costs: Floats64 = first.halves[index0] + other.halves[index1] - _dots(first, other, index0, index1, np.float64)
     return np.rint(costs * SNAP) / SNAP
 
 
-def _take(operand: Operand, rows: Ints) -> npt.NDArray[np.float32]:
-    """Some descriptors as float32, which holds them; torch converts float16 ten times as fast as numpy."""
-    return torch.from_numpy(operand.descriptors.take(rows, axis=0)).float().numpy()
+def _dots(first: Operand, other: Operand, index0: Ints, index1: Ints, dtype: type) -> npt.NDArray[Any]:
+    """(M,) products of M pairs of descriptors, added up in this type."""
+    dots: npt.NDArray[Any] = np.empty(len(index0), dtype)
+    for start in range(0, len(index0), BLOCK):
+        part = slice(start, start + BLOCK)
+        left, right = _take("left", first, index0[part]), _take("right", other, index1[part])
+        np.einsum("ij,ij->i", left, right, dtype=dtype, out=dots[part])
+    return dots
 
 
-def _best(count: int, rows: Ints, columns: Ints, costs: Floats64) -> Best:
-    """Nearest and second nearest of each of `count` rows among computed costs; of equal ones the first column."""
-    cost = np.full(count, np.inf)
-    np.minimum.at(cost, rows, costs)
-    equal = costs == cost[rows]
-    index = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(index, rows[equal], columns[equal])
-    others = columns != index[rows]
-    second = np.full(count, np.inf)
-    np.minimum.at(second, rows[others], costs[others])
+def _take(role: str, operand: Operand, rows: Ints) -> npt.NDArray[np.float32]:
+    """Some descriptors as float32, in `scratch`; torch converts float16 ten times as fast as numpy."""
+    held = operand.descriptors
+    kind = torch.float16 if held.dtype == np.float16 else torch.float32
+    taken = scratch("taken", (len(rows), operand.dimension), kind)
+    np.take(held, rows, axis=0, out=taken.numpy(), mode="clip")  # the other mode copies once more
+    return scratch(f"taken {role}", (len(rows), operand.dimension), torch.float32).copy_(taken).numpy()
+
+
+def _best(own: Ints, others: Ints, costs: Floats64, crowded: Best) -> Best:
+    """Nearest and second nearest of each descriptor among computed costs; of the crowded ones they are given."""
+    cost = np.full(len(crowded.cost), np.inf)
+    np.minimum.at(cost, own, costs)
+    equal = costs == cost[own]
+    index = np.full(len(cost), np.iinfo(np.int64).max)
+    np.minimum.at(index, own[equal], others[equal])  # of equal ones the first
+    rest = others != index[own]
+    second = np.full(len(cost), np.inf)
+    np.minimum.at(second, own[rest], costs[rest])
     index[np.isinf(cost)] = -1
+    given = np.flatnonzero(crowded.index >= 0)
+    index[given], cost[given], second[given] = crowded.index[given], crowded.cost[given], crowded.second[given]
     return Best(index, cost, second)
 
 
-def _judge(cost: Floats64, low: Floats64, high: Floats64, same: Floats64, ratio: float | None) -> tuple[Bools, Bools]:
-    """Which nearest neighbours certainly pass, and which may, where the second's cost is between `low` and `high`."""
+def _passes(cost: Floats64, second: Floats64, same: Floats64, ratio: float | None) -> Bools:
+    """The ratio test."""
     if ratio is None:
-        passed, failed = cost < low, cost > high
-    else:
-        passed = (cost < low) & (cost <= ratio**2 * low) & (low > same)
-        failed = (cost > ratio**2 * high) | (high <= same)
-    return passed, ~passed & ~failed
-
-
-def _passes(best: Best, same: Floats64, ratio: float | None) -> Bools:
-    """The ratio test where both neighbours are known."""
-    if ratio is None:
-        return np.ones(len(best.cost), bool)
-    return (best.cost <= ratio**2 * best.second) & (best.second > same)
-
-
-def _settle(
-    first: Operand, rows0: torch.Tensor, other: Operand, rows1: torch.Tensor, rows: Ints, bound: Bounds, two: bool
-) -> Best:
-    """Exact nearest neighbours of some rows of `first`, and with `two` the costs of their second nearest."""
-    if not len(rows):
-        return Best(rows, np.empty(0), np.empty(0))
-    padded = np.append(rows, np.repeat(rows[:1], -len(rows) % MULTIPLE))
-    left = flipped(rows0[torch.from_numpy(padded)])
-    seen = scan(left, rows1, Bounds(bound.margin[rows], bound.step), len(other), two)
-    best = _best(len(rows), seen.rows, seen.columns, exact_costs(first, other, rows[seen.rows], seen.columns))
-    if len(seen.crowded):
-        dense = _dense(first, other, rows[seen.crowded])
-        best.index[seen.crowded], best.cost[seen.crowded] = dense.index, dense.cost
-        best.second[seen.crowded] = dense.second
-    return best
+        return np.ones(len(cost), bool)
+    return (cost <= ratio**2 * second) & (second > same)
 
 
 def _dense(first: Operand, other: Operand, rows: Ints) -> Best:
     """Exact nearest neighbours of rows with very many candidates (repeated descriptors): every cost is computed."""
+    best = _none(len(first))
+    if not len(rows):
+        return best
     right = other.descriptors.astype(np.float64)
-    best = Best(np.empty(len(rows), np.int64), np.empty(len(rows)), np.full(len(rows), np.inf))
     for start in range(0, len(rows), DENSE_ROWS):
         block = rows[start : start + DENSE_ROWS]
-        part, each = slice(start, start + len(block)), np.arange(len(block))
+        each = np.arange(len(block))
         costs = first.halves[block, None] + other.halves - first.descriptors[block].astype(np.float64) @ right.T
         costs = np.rint(costs * SNAP) / SNAP
-        best.index[part] = costs.argmin(axis=1)
-        best.cost[part] = costs[each, best.index[part]]
-        costs[each, best.index[part]] = np.inf
-        best.second[part] = costs.min(axis=1)
+        best.index[block] = index = costs.argmin(axis=1)
+        best.cost[block] = costs[each, index]
+        costs[each, index] = np.inf
+        best.second[block] = costs.min(axis=1)
     return best
+
+
+def _none(count: int) -> Best:
+    return Best(np.full(count, -1), np.full(count, np.inf), np.full(count, np.inf))

@@ -12,9 +12,11 @@ import torch
 from samfeat_hloc.config import resolve
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
-from samfeat_hloc.matchers import MODULES, candidates, dense, get_matcher
+from samfeat_hloc.matchers import MODULES, byte_product, candidates, dense, get_matcher, products, tiles
 from samfeat_hloc.matchers.nearest_neighbor import NearestNeighbor
+from samfeat_hloc.matchers.operands import make_operand
 from samfeat_hloc.matchers.reference import match_reference
+from samfeat_hloc.quantized_ops import cpu_multiplies_bytes
 
 CONFS: list[dict[str, Any]] = [
     {"name": "nn-mutual"},
@@ -42,21 +44,22 @@ def make(count: int, seed: int, like: Features | None = None, noise: float = 0.8
     return Features(np.zeros((count, 2), np.float32), descriptors, ones, attention, (10, 10))
 
 
+FORMATS = [torch.bfloat16, torch.float32, *([torch.int8] if cpu_multiplies_bytes() else [])]
 FIRST = make(230, 0)
 OTHERS = [make(180, 1, FIRST), make(0, 2), make(1, 3), make(300, 4, FIRST), make(2, 5, FIRST)]
 
 
 def matchers(conf: dict[str, Any]) -> list[Any]:
-    """The same settings by a product in bfloat16, in float32, and by whole matrices as on CUDA."""
+    """The same settings by a product in each format this CPU has, and last by whole matrices as on CUDA."""
     name, resolved = resolve("matcher", conf, MODULES, {})
-    ways: list[dict[str, Any]] = [{"product": torch.bfloat16}, {"product": torch.float32}, {"dense": True}]
+    ways: list[dict[str, Any]] = [*({"product": dtype} for dtype in FORMATS), {"dense": True}]
     return [NearestNeighbor(name, resolved, device="cpu", **way) for way in ways]
 
 
 @pytest.mark.parametrize("tile", [2**22, 1], ids=["whole", "tiles"])
 @pytest.mark.parametrize("conf", CONFS, ids=str)
 def test_equals_the_reference(conf: dict[str, Any], tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "TILE_BYTES", tile)
+    monkeypatch.setattr(tiles, "TILE_BYTES", tile)
     monkeypatch.setattr(dense, "LIMIT", tile)
     for matcher in matchers(conf):
         for first in (FIRST, make(0, 9), make(1, 10)):
@@ -73,7 +76,7 @@ def test_equals_the_reference(conf: dict[str, Any], tile: int, monkeypatch: pyte
 
 
 def crowd(count: int, seed: int, spread: float) -> Features:
-    """Descriptors so near to a few centres that bfloat16 cannot order them; every 7th is repeated exactly."""
+    """Descriptors so near to a few centres that no fast format orders them; every 7th is repeated exactly."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(0).normal(size=(5, 24))
     descriptors = (centres[np.arange(count) % 5] + spread * rng.normal(size=(count, 24))).astype(np.float32)
@@ -86,36 +89,80 @@ def crowd(count: int, seed: int, spread: float) -> Features:
 @pytest.mark.parametrize("spread", [0.0, 1e-3, 0.02, 0.2])
 @pytest.mark.parametrize("conf", CONFS, ids=str)
 def test_bounds_decide_nothing_wrongly(conf: dict[str, Any], spread: float) -> None:
-    """Where bfloat16 leaves everything open, the exact costs decide as in float64, ties included."""
+    """Where a fast format leaves everything open, the exact costs decide as in float64, ties included."""
     first, other = crowd(333, 1, spread), crowd(401, 2, spread)
-    for matcher in matchers(conf)[:2]:
+    for matcher in matchers(conf)[:-1]:
         wanted = match_reference(first, other, matcher.conf)
         if spread == 0 and "ratio" not in conf["name"]:
             assert (wanted >= 0).any()
         np.testing.assert_array_equal(matcher(first, other).matches0, wanted)
 
 
-def test_the_bounds_hold_and_candidates_are_few() -> None:
-    """Every true cost lies within the bounds of the computed one, and the nearest is always a candidate."""
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("metric", ["l2", "dot"])
+@pytest.mark.parametrize("scale", [1.0, 0.05, 7.0])
+def test_the_bounds_hold_and_candidates_are_few(scale: float, metric: str, dtype: torch.dtype) -> None:
+    """Every true cost lies within the bounds of the computed one, and all that is near enough is a candidate."""
     rng = np.random.default_rng(3)
-    for scale in (1.0, 0.05, 7.0):
-        pair = [rng.normal(size=(count, 128)).astype(np.float32) * scale for count in (300, 500)]
-        for metric in ("l2", "dot"):
-            for dtype in (torch.bfloat16, torch.float32):
-                first, other = (candidates.make_operand(each, metric, dtype) for each in pair)
-                bound = candidates.bounds(first, other)
-                left = candidates.flipped(first.rows("first"))
-                true = first.halves[:, None] + other.halves - pair[0].astype(np.float64) @ pair[1].T
-                computed = candidates._costs(candidates._product(left, other.rows("second")))[:300, :500]
-                every = np.arange(300)
-                assert (true >= bound.low(computed.T, every).T).all()
-                assert (true <= bound.high(computed.T, every).T).all()
-                seen = candidates.scan(left, other.rows("second"), bound, 500)
-                assert set(enumerate(true.argmin(axis=1))) <= set(zip(seen.rows, seen.columns, strict=True))
-                assert len(seen.rows) < 3 * 300
-                two = candidates.scan(left, other.rows("second"), bound, 500, two=True)
-                nearest = np.argsort(true, axis=1)[:, :2]
-                assert {(i, j) for i in every for j in nearest[i]} <= set(zip(two.rows, two.columns, strict=True))
+    pair = [rng.normal(size=(count, 128)).astype(np.float32) for count in (500, 300)]
+    if dtype == torch.int8:
+        pair = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in pair]
+    pair = [scale * each for each in pair]
+    first, other = (make_operand(each, metric, dtype, torch.float32) for each in pair)
+    assert first.dtype == other.dtype == dtype
+    product = products.make_product(first)
+    of_rows, of_columns = product.bounds(other)
+    true = other.halves[:, None] + first.halves - pair[1].astype(np.float64) @ pair[0].T
+    codes = np.concatenate([tile.numpy().copy() for _, tile in product.tiles(other)])[:300, :500]
+    computed = product.values(codes, other)
+    places = np.nonzero(np.ones(true.shape, bool))
+    for bound, index in zip((of_rows, of_columns), places, strict=True):
+        assert (true.ravel() >= bound.low(computed.ravel(), index) - 1e-12).all()
+        assert (true.ravel() <= bound.high(computed.ravel(), index) + 1e-12).all()
+        assert (computed.ravel() <= bound.largest(true.ravel(), index)).all()
+    assert (product.codes(computed, other) == codes).all()
+    for reach in (1.0, 1.1):
+        found, listed = candidates.scan(product, other, reach, rows_too=True)
+        assert listed is not None
+        assert len(listed.rows) < 300 * (3 if dtype != torch.int8 and reach == 1 else 40)
+        nearest, second = np.sort(true, axis=1)[:, :2].T
+        passing = reach * nearest <= second  # of rows that fail the ratio test, nothing is wanted
+        wanted = set(zip(*np.nonzero((true <= reach * nearest[:, None]) & passing[:, None]), strict=True))
+        assert wanted
+        assert wanted <= set(zip(listed.rows, listed.columns, strict=True))
+        np.testing.assert_array_equal(listed.least, computed.min(axis=1))
+        np.testing.assert_array_equal(found.least(), computed.min(axis=0))
+        some = np.where(np.arange(500) % 3 == 0, reach * true.min(axis=0), -np.inf)
+        near, own, crowded = found.within(some)
+        assert not len(crowded)
+        assert set(zip(*np.nonzero(true <= some), strict=True)) <= set(zip(near, own, strict=True))
+
+
+def test_descriptors_of_unequal_lengths_are_not_put_in_bytes() -> None:
+    """One image with an empty descriptor, one without: they are matched in one format all the same."""
+    first, other = make(90, 0), make(80, 1, FIRST)
+    first.descriptors[3] = 0
+    for matcher in matchers({"name": "nn-mutual"}):
+        np.testing.assert_array_equal(matcher(first, other).matches0, match_reference(first, other, matcher.conf))
+        np.testing.assert_array_equal(matcher(other, first).matches0, match_reference(other, first, matcher.conf))
+    if cpu_multiplies_bytes():
+        assert make_operand(first.descriptors, "l2", torch.int8, torch.float32).dtype == torch.float32
+        assert make_operand(other.descriptors, "l2", torch.int8, torch.float32).dtype == torch.int8
+
+
+def test_an_operator_that_fails_or_lies_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products of bytes are a private operator of torch's: another version may lack it, or mean something else."""
+    if not cpu_multiplies_bytes():
+        pytest.skip("this CPU has no products of bytes")
+    right = byte_product._multiply
+    for wrong in (lambda *_: (_ for _ in ()).throw(TypeError("another signature")), lambda *given: right(*given) + 1):
+        byte_product.bytes_are_right.cache_clear()
+        assert products.fast_format()[0] == torch.int8
+        byte_product.bytes_are_right.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(byte_product, "_multiply", wrong)
+            assert products.fast_format()[0] != torch.int8
+    byte_product.bytes_are_right.cache_clear()
 
 
 @pytest.mark.parametrize("weighting", ["unit", "attention"])
