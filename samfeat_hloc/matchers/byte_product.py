@@ -23,7 +23,7 @@ class ByteProduct:
 
     def __init__(self, first: Operand) -> None:
         self.first = first
-        self._packed = _pack(_bytes("packed", first, -1, 0, torch.int8))
+        self._packed = _pack(_bytes(first, -1, 0, torch.int8))
         self._scales = torch.tensor([first.step])
         self._half = float(first.halves.max())
 
@@ -43,7 +43,7 @@ class ByteProduct:
 
     def tiles(self, other: Operand) -> Iterator[tuple[int, torch.Tensor]]:
         """First row and codes (rows, columns) of each tile."""
-        rows = _bytes("rows", other, 1, SIGNED_ZERO, torch.uint8)
+        rows = _bytes(other, 1, SIGNED_ZERO, torch.uint8)
         largest, unit = self._scale(other)
         summands = torch.full((self._packed.shape[1],), largest)
         height = tile_height(len(summands), 1)
@@ -109,9 +109,9 @@ def _multiply(
     return result
 
 
-def _bytes(role: str, operand: Operand, sign: int, zero: int, dtype: torch.dtype) -> torch.Tensor:
+def _bytes(operand: Operand, sign: int, zero: int, dtype: torch.dtype) -> torch.Tensor:
     """(N padded, D) rounded descriptors times `sign`, plus `zero`, which the padding has."""
-    rows = scratch(role, (padded(len(operand)), operand.dimension), dtype)
+    rows = scratch("rows", (padded(len(operand)), operand.dimension), dtype)
     rows[len(operand) :] = zero
     for start, exact in wide_blocks(operand):
         rows[start : start + len(exact)] = exact.mul_(sign / operand.step).round_().add_(zero)

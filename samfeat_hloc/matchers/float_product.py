@@ -55,9 +55,10 @@ class FloatProduct:
 
 
 def _float_bounds(first: Operand, other: Operand) -> Bounds:
-    longest = other.lengths.max() + other.dropped.max()
+    longest = float(other.lengths.max()) + float(other.dropped.max())
     halves = first.halves + other.halves.max()
-    adding = (first.dimension + 6) * 2.0**-23 * ((first.lengths + first.dropped) * longest + 1.01 * halves)
+    lengths = first.lengths.astype(np.float64) + first.dropped
+    adding = (first.dimension + 6) * 2.0**-23 * (lengths * longest + 1.01 * halves)
     return Bounds(rounding_margin(first, other) + adding + SPLIT[first.dtype] * halves, HALF_STEP[first.dtype], np.inf)
 
 

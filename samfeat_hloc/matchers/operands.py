@@ -32,16 +32,16 @@ class Operand:
     Attributes:
         descriptors: (N, D) float16 where that holds them exactly, as files do; else float32.
         halves: (N,) half the squared length; where dot products are compared, of the longest.
-        lengths: (N,) length of each descriptor.
-        dropped: (N,) length of what its rounded version lacks.
+        lengths: (N,) length of each descriptor, rounded up to float32.
+        dropped: (N,) length of what its rounded version lacks, rounded up.
         dtype: of the rounded version: int8, bfloat16 or float32.
         step: what one unit of the int8 version is worth.
     """
 
     descriptors: npt.NDArray[np.floating[Any]]
     halves: Floats64
-    lengths: Floats64
-    dropped: Floats64
+    lengths: Floats32
+    dropped: Floats32
     dtype: torch.dtype
     step: float
 
@@ -79,7 +79,7 @@ def make_operand(descriptors: Floats32, metric: str, dtype: torch.dtype, wide: t
         dtype = wide
     held = own_pages(descriptors.shape, np.float16 if small else np.float32)
     torch.from_numpy(held).copy_(torch.from_numpy(descriptors))
-    return _rounded(held, descriptors, halves, np.sqrt(squared), dtype)
+    return _rounded(held, descriptors, halves, _root(squared), dtype)
 
 
 def rounded_to(operand: Operand, dtype: torch.dtype) -> Operand:
@@ -90,7 +90,7 @@ def rounded_to(operand: Operand, dtype: torch.dtype) -> Operand:
 
 
 def _rounded(
-    held: npt.NDArray[np.floating[Any]], descriptors: Floats32, halves: Floats64, lengths: Floats64, dtype: torch.dtype
+    held: npt.NDArray[np.floating[Any]], descriptors: Floats32, halves: Floats64, lengths: Floats32, dtype: torch.dtype
 ) -> Operand:
     largest = max(float(descriptors.max(initial=0)), -float(descriptors.min(initial=0)))
     step = max(largest, 1e-30) / MOST if dtype == torch.int8 else 1.0
@@ -103,7 +103,11 @@ def _rounded(
             back.copy_(scratch("rounded", exact.shape, dtype).copy_(exact))
         lost = torch.sub(exact, back, out=back).numpy()
         np.einsum("ij,ij->i", lost, lost, dtype=np.float64, out=dropped[part])
-    return Operand(held, halves, lengths, np.sqrt(dropped), dtype, step)
+    return Operand(held, halves, lengths, _root(dropped), dtype, step)
+
+
+def _root(squared: Floats64) -> Floats32:
+    return (np.sqrt(squared) * (1 + 2.0**-23)).astype(np.float32)
 
 
 def _blocks(descriptors: Floats32) -> Any:
@@ -145,9 +149,8 @@ class Bounds:
 
 def rounding_margin(first: Operand, other: Operand) -> Floats64:
     """(N of first,) by how far the sum of rounded products can be off, by Cauchy and Schwarz."""
-    longest, most = other.lengths.max(), other.dropped.max()
-    rounding: Floats64 = first.dropped * (longest + most) + first.lengths * most
-    return rounding
+    longest, most = float(other.lengths.max()), float(other.dropped.max())
+    return first.dropped.astype(np.float64) * (longest + most) + first.lengths.astype(np.float64) * most
 
 
 def wide_blocks(operand: Operand) -> Iterator[tuple[int, torch.Tensor]]:
@@ -155,4 +158,4 @@ def wide_blocks(operand: Operand) -> Iterator[tuple[int, torch.Tensor]]:
     exact = torch.from_numpy(operand.descriptors)
     for start in range(0, len(operand), BLOCK_ROWS):
         part = exact[start : start + BLOCK_ROWS]
-        yield start, scratch("wide", part.shape, torch.float32).copy_(part)
+        yield start, scratch("tile", part.shape, torch.float32).copy_(part)

@@ -29,6 +29,7 @@ def own_pages(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 def scratch(role: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """This thread's tensor for one purpose, with what was left in it; the next call with the same role takes it back.
 
+    What is needed before the first tile is made and after the last is searched is laid in the "tile", too.
     Memory: of the largest shape asked for in each role, until the thread ends.
     """
     held: dict[str, torch.Tensor] = _local.__dict__

@@ -22,7 +22,7 @@ from samfeat_hloc.matchers.scratch import scratch
 
 SNAP = 2.0**44
 DENSE_ROWS = 256
-BLOCK = 4096  # pairs whose descriptors are copied at once: each step lets another thread have Python in between
+BLOCK = 3072  # pairs whose descriptors are copied at once: each step lets another thread have Python in between
 SAME = 1e-12  # a second neighbour whose cost is at most this share of the descriptor's half is the descriptor itself
 Bools = npt.NDArray[np.bool_]
 
@@ -156,18 +156,20 @@ def _dots(first: Operand, other: Operand, index0: Ints, index1: Ints, dtype: typ
     dots: npt.NDArray[Any] = np.empty(len(index0), dtype)
     for start in range(0, len(index0), BLOCK):
         part = slice(start, start + BLOCK)
-        left, right = _take("left", first, index0[part]), _take("right", other, index1[part])
-        np.einsum("ij,ij->i", left, right, dtype=dtype, out=dots[part])
+        wide = scratch("tile", (2, len(dots[part]), first.dimension), torch.float32)  # all tiles have been searched
+        _take(first, index0[part], wide[0])
+        _take(other, index1[part], wide[1])
+        np.einsum("ij,ij->i", *wide.numpy(), dtype=dtype, out=dots[part])
     return dots
 
 
-def _take(role: str, operand: Operand, rows: Ints) -> npt.NDArray[np.float32]:
-    """Some descriptors as float32, in `scratch`; torch converts float16 ten times as fast as numpy."""
+def _take(operand: Operand, rows: Ints, out: torch.Tensor) -> None:
+    """Copy some descriptors; torch converts float16 ten times as fast as numpy."""
     held = operand.descriptors
     kind = torch.float16 if held.dtype == np.float16 else torch.float32
-    taken = scratch("taken", (len(rows), operand.dimension), kind)
+    taken = scratch("chosen", (len(rows), operand.dimension), kind)
     np.take(held, rows, axis=0, out=taken.numpy(), mode="clip")  # the other mode copies once more
-    return scratch(f"taken {role}", (len(rows), operand.dimension), torch.float32).copy_(taken).numpy()
+    out.copy_(taken)
 
 
 def _best(own: Ints, others: Ints, costs: Floats64, crowded: Best) -> Best:

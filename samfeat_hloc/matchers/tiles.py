@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TILE_BYTES = 4 * 2**20
+TILE_BYTES = 3 * 2**20
 MULTIPLE = 64  # rows are padded to it: the product is compiled once a shape, so few shapes are wanted
 
 
