@@ -21,7 +21,7 @@ class Setting:
         num_database: images of the map, spread evenly over the dataset's; matched exhaustively.
         num_queries: day queries.
         num_retrieved: database images a query is matched with.
-        num_extract: images whose features are extracted while the clock runs.
+        num_extract: images whose features are extracted while the clock runs, and matched by COLMAP: at least two.
         max_keypoints: an image.
     """
 
@@ -33,7 +33,7 @@ class Setting:
     max_keypoints: int = 4096
 
     def __post_init__(self) -> None:
-        lowest = {"num_database": 3, "num_queries": 1, "num_retrieved": 1, "num_extract": 1, "max_keypoints": 16}
+        lowest = {"num_database": 3, "num_queries": 1, "num_retrieved": 1, "num_extract": 2, "max_keypoints": 16}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected at least {least}")
