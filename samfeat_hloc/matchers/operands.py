@@ -23,6 +23,7 @@ Floats64 = npt.NDArray[np.float64]
 BLOCK_ROWS = 1024
 MOST = 127  # largest 8-bit integer used
 EVEN = 0.01  # bytes have no room for halves: they may differ by this share of the largest
+WORTH = 0.042  # largest uncertainty of a cost in bytes, relative to a mean cost (SAMFeat 0.03, RootSIFT 0.06)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def make_operand(descriptors: Floats32, metric: str, dtype: torch.dtype, wide: t
         descriptors: of the image.
         metric: see `nearest_neighbor.NearestNeighborConf`.
         dtype: of the rounded version.
-        wide: instead of int8 where lengths differ, which bytes cannot say.
+        wide: instead of int8 where lengths differ, which bytes cannot say, or where most descriptors are much alike:
+            bytes would then leave so many candidates open that nothing is gained.
     """
     squared = np.empty(len(descriptors))
     small = True
@@ -79,7 +81,12 @@ def make_operand(descriptors: Floats32, metric: str, dtype: torch.dtype, wide: t
         dtype = wide
     held = own_pages(descriptors.shape, np.float16 if small else np.float32)
     torch.from_numpy(held).copy_(torch.from_numpy(descriptors))
-    return _rounded(held, descriptors, halves, _root(squared), dtype)
+    operand = _rounded(held, descriptors, halves, _root(squared), dtype)
+    if dtype == torch.int8 and len(operand):
+        mean_cost = float(squared.mean()) - float(np.square(descriptors.mean(axis=0)).sum())
+        if 2 * float(operand.dropped.max()) * float(operand.lengths.max()) > WORTH * mean_cost:
+            return rounded_to(operand, wide)
+    return operand
 
 
 def rounded_to(operand: Operand, dtype: torch.dtype) -> Operand:

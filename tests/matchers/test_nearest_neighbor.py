@@ -12,7 +12,7 @@ import torch
 from samfeat_hloc.config import resolve
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.features import Features
-from samfeat_hloc.matchers import MODULES, byte_product, candidates, dense, get_matcher, products, tiles
+from samfeat_hloc.matchers import MODULES, byte_product, candidates, dense, get_matcher, operands, products, tiles
 from samfeat_hloc.matchers.nearest_neighbor import NearestNeighbor
 from samfeat_hloc.matchers.operands import make_operand
 from samfeat_hloc.matchers.reference import match_reference
@@ -88,8 +88,9 @@ def crowd(count: int, seed: int, spread: float) -> Features:
 
 @pytest.mark.parametrize("spread", [0.0, 1e-3, 0.02, 0.2])
 @pytest.mark.parametrize("conf", CONFS, ids=str)
-def test_bounds_decide_nothing_wrongly(conf: dict[str, Any], spread: float) -> None:
+def test_bounds_decide_nothing_wrongly(conf: dict[str, Any], spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a fast format leaves everything open, the exact costs decide as in float64, ties included."""
+    monkeypatch.setattr(operands, "WORTH", np.inf)
     first, other = crowd(333, 1, spread), crowd(401, 2, spread)
     for matcher in matchers(conf)[:-1]:
         wanted = match_reference(first, other, matcher.conf)
@@ -138,7 +139,7 @@ def test_the_bounds_hold_and_candidates_are_few(scale: float, metric: str, dtype
         assert set(zip(*np.nonzero(true <= some), strict=True)) <= set(zip(near, own, strict=True))
 
 
-def test_descriptors_of_unequal_lengths_are_not_put_in_bytes() -> None:
+def test_descriptors_of_unequal_lengths_or_much_alike_are_not_put_in_bytes() -> None:
     """One image with an empty descriptor, one without: they are matched in one format all the same."""
     first, other = make(90, 0), make(80, 1, FIRST)
     first.descriptors[3] = 0
@@ -146,6 +147,9 @@ def test_descriptors_of_unequal_lengths_are_not_put_in_bytes() -> None:
         np.testing.assert_array_equal(matcher(first, other).matches0, match_reference(first, other, matcher.conf))
         np.testing.assert_array_equal(matcher(other, first).matches0, match_reference(other, first, matcher.conf))
     if cpu_multiplies_bytes():
+        alike = np.abs(FIRST.descriptors) + 0.5
+        alike /= np.linalg.norm(alike, axis=1, keepdims=True)
+        assert make_operand(alike, "l2", torch.int8, torch.bfloat16).dtype == torch.bfloat16
         assert make_operand(first.descriptors, "l2", torch.int8, torch.float32).dtype == torch.float32
         assert make_operand(other.descriptors, "l2", torch.int8, torch.float32).dtype == torch.int8
 
