@@ -75,7 +75,7 @@ def label(
     Raises:
         InputError: no photograph, none readable, one that changed since it was labelled, bad weights, or an output that
             was made with other settings.
-        ConfigError: an unknown method, or a value out of range.
+        ConfigError: an unknown method, a precision that is not for labels, or a value out of range.
     """
     root, path, config = Path(image_dir), Path(output), config or AdaptationConfig()
     method = method or ("corners" if weights is None else "detector")
@@ -85,6 +85,8 @@ def label(
         raise ConfigError("method 'corners' uses no weights; leave them out, or ask for method 'detector'")
     if max_side < MIN_SIDE or not 0 < threshold < 1:
         raise ConfigError(f"max_side is {max_side}, threshold {threshold}; expected >= {MIN_SIDE} and within (0, 1)")
+    if precision == "int8":
+        raise ConfigError("labels are not made in 8 bits; choose float32, bfloat16, float16 or auto")
     names = photo_names(root)
     runtime = choose_runtime(device, precision)
     conf: dict[str, Any] = {"name": method, "max_side": max_side, **asdict(config)}

@@ -147,7 +147,7 @@ def test_descriptors_of_unequal_lengths_or_much_alike_are_not_put_in_bytes() -> 
         np.testing.assert_array_equal(matcher(first, other).matches0, match_reference(first, other, matcher.conf))
         np.testing.assert_array_equal(matcher(other, first).matches0, match_reference(other, first, matcher.conf))
     if cpu_multiplies_bytes():
-        alike = np.abs(FIRST.descriptors) + 0.5
+        alike = (np.abs(FIRST.descriptors) + 0.5).astype(np.float32)
         alike /= np.linalg.norm(alike, axis=1, keepdims=True)
         assert make_operand(alike, "l2", torch.int8, torch.bfloat16).dtype == torch.bfloat16
         assert make_operand(first.descriptors, "l2", torch.int8, torch.float32).dtype == torch.float32

@@ -261,6 +261,9 @@ def test_bad_input(
         label(photos, tmp_path / "l.h5", "corners", "samfeat-photos-1")
     with pytest.raises(InputError, match="no weights called"):
         label(photos, tmp_path / "l.h5", weights="nothing")
+    with pytest.raises(ConfigError, match="not made in 8 bits"):
+        label(photos, tmp_path / "l.h5", "detector", precision="int8")
+    assert not (tmp_path / "l.h5").exists()
     with pytest.raises(ConfigError, match="at least 2"):
         AdaptationConfig(views=1)
     with pytest.raises(ConfigError, match="share"):
