@@ -5,9 +5,11 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.features import Features, Float32Array
@@ -56,7 +58,7 @@ def estimate(
     max_keypoints: int,
     cache_mb: int,
 ) -> Estimate:
-    """Time one extraction and one match of full size, and multiply.
+    """Time one extraction and one match of full size on each core, and multiply.
 
     Args:
         extractor, matcher: those of the run.
@@ -69,9 +71,7 @@ def estimate(
     image = rng.integers(0, 255, (image_size[1], image_size[0], 3), dtype=np.uint8)
     extractor(image)  # the first call allocates
     per_image = _seconds(lambda: extractor(image))
-    features = [_random_features(rng, max_keypoints) for _ in range(2)]
-    matcher(*features)
-    per_pair = _seconds(lambda: matcher(*features))
+    per_pair = _seconds_per_pair(matcher, [_random_features(rng, max_keypoints) for _ in range(2)])
     megapixels = image_size[0] * image_size[1] / 1e6
     network_mb = 900 * megapixels
     points = num_images * max_keypoints / 4
@@ -88,6 +88,21 @@ def _seconds(call: object) -> float:
     start = time.perf_counter()
     call()  # type: ignore[operator]
     return time.perf_counter() - start
+
+
+def _seconds_per_pair(matcher: Matcher, features: list[Features]) -> float:
+    """As matching goes: images are prepared once, and each thread has a pair (`samfeat_hloc.matchers.schedule`)."""
+    threads = torch.get_num_threads()
+    first, other = (matcher.prepare(each) for each in features)
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+
+        def match_on_each() -> None:
+            list(pool.map(lambda _: matcher.match_many(first, [other]), range(threads)))
+
+        match_on_each()  # the first calls allocate
+        seconds = _seconds(match_on_each) / threads
+    torch.set_num_threads(threads)
+    return seconds
 
 
 def _random_features(rng: np.random.Generator, count: int) -> Features:
