@@ -14,6 +14,7 @@ import torch
 from samfeat_hloc.extractors import Extractor
 from samfeat_hloc.formats.features import Features, Float32Array
 from samfeat_hloc.matchers import Matcher
+from samfeat_hloc.matchers.schedule import MAX_WORKERS
 
 BASE_MB = 700
 """What the interpreter, torch and pycolmap hold."""
@@ -93,16 +94,18 @@ def _seconds(call: object) -> float:
 def _seconds_per_pair(matcher: Matcher, features: list[Features]) -> float:
     """As matching goes: images are prepared once, and each thread has a pair (`samfeat_hloc.matchers.schedule`)."""
     threads = torch.get_num_threads()
+    workers = min(threads, MAX_WORKERS)
     first, other = (matcher.prepare(each) for each in features)
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
-        def match_on_each() -> None:
-            list(pool.map(lambda _: matcher.match_many(first, [other]), range(threads)))
+    def match_on_each(pool: ThreadPoolExecutor) -> None:
+        list(pool.map(lambda _: matcher.match_many(first, [other]), range(workers)))
 
-        match_on_each()  # the first calls allocate
-        seconds = _seconds(match_on_each) / threads
-    torch.set_num_threads(threads)
-    return seconds
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            match_on_each(pool)  # the first calls allocate
+            return _seconds(lambda: match_on_each(pool)) / workers
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _random_features(rng: np.random.Generator, count: int) -> Features:

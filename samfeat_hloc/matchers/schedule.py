@@ -108,9 +108,7 @@ def match_pairs(
     workers = max(1, min(threads, MAX_WORKERS))
     pool = ThreadPoolExecutor(workers, "match", initializer=torch.set_num_threads, initargs=(1,))
     waiting: deque[tuple[list[Pair], Future[list[Matches]]]] = deque()
-    torch.set_num_threads(
-        1
-    )  # this thread prepares images: torch's own threads would wait, spinning, on the workers' cores
+    torch.set_num_threads(1)  # of this one, which prepares images: torch's would spin on the workers' cores
     try:
         for call, first, others in _calls(matcher, pairs, reader0, reader1, cache):
             waiting.append((call, pool.submit(matcher.match_many, first, others)))
