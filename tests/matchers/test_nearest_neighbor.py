@@ -86,11 +86,15 @@ def crowd(count: int, seed: int, spread: float) -> Features:
     return Features(np.zeros((count, 2), np.float32), descriptors, np.ones(count, np.float32), attention, (10, 10))
 
 
+@pytest.mark.parametrize("crowded", [candidates.CROWDED, 2])
 @pytest.mark.parametrize("spread", [0.0, 1e-3, 0.02, 0.2])
 @pytest.mark.parametrize("conf", CONFS, ids=str)
-def test_bounds_decide_nothing_wrongly(conf: dict[str, Any], spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_decide_nothing_wrongly(
+    conf: dict[str, Any], spread: float, crowded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a fast format leaves everything open, the exact costs decide as in float64, ties included."""
     monkeypatch.setattr(operands, "WORTH", np.inf)
+    monkeypatch.setattr(candidates, "CROWDED", crowded)
     first, other = crowd(333, 1, spread), crowd(401, 2, spread)
     for matcher in matchers(conf)[:-1]:
         wanted = match_reference(first, other, matcher.conf)
@@ -107,7 +111,10 @@ def test_the_bounds_hold_and_candidates_are_few(scale: float, metric: str, dtype
     rng = np.random.default_rng(3)
     pair = [rng.normal(size=(count, 128)).astype(np.float32) for count in (500, 300)]
     if dtype == torch.int8:
-        pair = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in pair]
+        uneven = [rng.uniform(0.998, 1, (len(each), 1)).astype(np.float32) for each in pair]
+        pair = [
+            part * each / np.linalg.norm(each, axis=1, keepdims=True) for part, each in zip(uneven, pair, strict=True)
+        ]
     pair = [scale * each for each in pair]
     first, other = (make_operand(each, metric, dtype, torch.float32) for each in pair)
     assert first.dtype == other.dtype == dtype
