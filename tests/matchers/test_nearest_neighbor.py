@@ -146,6 +146,22 @@ def test_the_bounds_hold_and_candidates_are_few(scale: float, metric: str, dtype
         assert set(zip(*np.nonzero(true <= some), strict=True)) <= set(zip(near, own, strict=True))
 
 
+def test_bytes_allow_for_lengths_that_differ_a_little() -> None:
+    """Where rounding to bytes loses nothing, the lengths alone make the computed costs wrong."""
+    if not cpu_multiplies_bytes():
+        pytest.skip("this CPU has no products of bytes")
+    pair = [np.eye(64, dtype=np.float32) for _ in range(2)]
+    for each in pair:
+        each[::2] *= 126.5 / 127
+    first, other = (make_operand(each, "l2", torch.int8, torch.float32) for each in pair)
+    product = products.make_product(first)
+    bound = product.bounds(other)[0]
+    true = other.halves[:, None] + first.halves - pair[1].astype(np.float64) @ pair[0].T
+    codes = np.concatenate([tile.numpy().copy() for _, tile in product.tiles(other)])
+    places = np.nonzero(np.ones(true.shape, bool))[0]
+    assert (true.ravel() >= bound.low(product.values(codes, other).ravel(), places)).all()
+
+
 def test_descriptors_of_unequal_lengths_or_much_alike_are_not_put_in_bytes() -> None:
     """One image with an empty descriptor, one without: they are matched in one format all the same."""
     first, other = make(90, 0), make(80, 1, FIRST)
