@@ -39,6 +39,8 @@ class PhotometricConfig:
     """Share of crops that are turned into night."""
     relight: float = 0.0
     """Share of crops whose surfaces are each lit, coloured and toned by themselves."""
+    defocus: float = 0.0
+    """Share of crops that are blurred far beyond what every crop risks: a Gaussian of 1.5 to 6 pixels."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,15 @@ class TrainingConfig:
     size: int = 192
     points: int = 400
     """Correspondences sampled in each pair."""
+    points_at: Literal["cells", "keypoints"] = "cells"
+    """Where: evenly, one of each 8x8 pixels at most, keypoints preferred in a cell; or at keypoints, of which two may
+    lie as near to each other as at inference, and then elsewhere."""
+    labeller: str | None = None
+    """Weights whose own detector finds the keypoint targets, in both clean crops at the same place; None: corners."""
+    label_density: float = 1 / 150
+    """At most this many points per pixel, the labeller's best."""
+    label_radius: int = 4
+    """Pixels around a labeller's point that no other lies in: descriptors of points still nearer are hard to tell."""
     synthetic: float = 0.5
     """Share of the pairs drawn from a source with real pairs that are one photograph under a homography instead."""
     share: float = 1.0
@@ -130,5 +141,8 @@ class TrainingConfig:
             raise ConfigError(f"homography.tilt is {self.homography.tilt}; expected a stretch of at least 1")
         if not 0 < self.share <= 1:
             raise ConfigError(f"share is {self.share}; expected a part of the views, in (0, 1]")
+        if not 0 < self.label_density <= 1 or self.label_radius < 1:
+            got = f"label_density is {self.label_density}, label_radius {self.label_radius}"
+            raise ConfigError(f"{got}; expected points per pixel, in (0, 1], and at least 1 pixel")
         if self.resident_views < 2:
             raise ConfigError(f"resident_views is {self.resident_views}; expected at least 2")

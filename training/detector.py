@@ -13,6 +13,8 @@ from training.corners import DENSITY, Corners, pixel_map
 
 NMS_RADIUS = 2
 """Non-maximum suppression radius in pixels; the extractor's default."""
+THRESHOLD = 0.5
+"""Least keypoint probability."""
 
 
 class Detector:
@@ -22,14 +24,23 @@ class Detector:
         weights: name of shipped weights, or a checkpoint's path; None: the shipped default.
         runtime: where it runs.
         threshold: least keypoint probability in a view; lower than at inference, for agreement decides.
+        density: at most this many points per pixel, the best.
+        radius: of the non-maximum suppression, pixels.
     """
 
-    def __init__(self, weights: str | None, runtime: Runtime, threshold: float) -> None:
+    def __init__(
+        self,
+        weights: str | None,
+        runtime: Runtime,
+        threshold: float = THRESHOLD,
+        density: float = DENSITY,
+        radius: int = NMS_RADIUS,
+    ) -> None:
         from samfeat_hloc.checkpoints import load_weights
 
         loaded = load_weights(weights)
         self.sha256 = loaded.sha256
-        self.runtime, self.threshold = runtime, threshold
+        self.runtime, self.threshold, self.density, self.radius = runtime, threshold, density, radius
         self.refinement = loaded.architecture.refinement
         self.network = runtime.prepare(loaded.build())
 
@@ -45,10 +56,10 @@ class Detector:
             raise InputError("the weights give keypoint scores that are not finite; check them, or try float32")
         found = detect(
             torch.sigmoid(logits) * valid,
-            radius=NMS_RADIUS,
+            radius=self.radius,
             threshold=self.threshold,
             border=MARGIN,
-            max_keypoints=max(1, int(logits[0].numel() * DENSITY)),
+            max_keypoints=max(1, int(logits[0].numel() * self.density)),
         )
         mask, positions = torch.zeros_like(valid), pixel_map(logits)
         for index, points in enumerate(keypoints.points for keypoints in found):

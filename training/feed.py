@@ -13,9 +13,13 @@ import torch
 
 from samfeat_hloc.config import to_dict
 from samfeat_hloc.errors import ConfigError
+from samfeat_hloc.precision import choose_runtime
+from training.adaptation import Finder
 from training.bank import Bank
 from training.batch import Batch
 from training.config import TrainingConfig
+from training.corners import find_corners
+from training.detector import Detector
 from training.pack import pack
 from training.packing.chapters import Chapter
 from training.packing.reader import Pack
@@ -84,6 +88,10 @@ class Feed:
         self.config, self.device = config, device
         self.generator = torch.Generator(device=device).manual_seed(config.seed + 7919 * team.rank)
         self.host = torch.Generator().manual_seed(config.seed + 7919 * team.rank)
+        self._find: Finder = find_corners
+        if config.labeller is not None:
+            runtime = choose_runtime(str(device))
+            self._find = Detector(config.labeller, runtime, density=config.label_density, radius=config.label_radius)
         self._pack = open_pack(config, team)
         self._chapter = -1
 
@@ -98,6 +106,6 @@ class Feed:
             counts = (len(bank), len(bank.pair_views), chapter % chapters + 1, chapters)
             logger.info("%d views and %d pairs in memory, chapter %d of %d", *counts)
             weights = self._pack.weights.tolist()
-            self._sampler = PairSampler(bank, weights, self.config, self.generator, self.host)
+            self._sampler = PairSampler(bank, weights, self.config, self.generator, self.host, self._find)
         self._chapter = chapter
         return self._sampler.draw()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
+from training.adaptation import Finder
 from training.bank import POINT_STEPS, Bank
 from training.batch import Batch, join, near
 from training.config import TrainingConfig
@@ -20,8 +21,8 @@ from training.photometric import Photometric
 from training.targets import confirmed, given, merge
 from training.teacher_maps import cell_centres, teach
 
-CELL = 8
-"""One point at most is drawn from each cell of this many pixels."""
+CELL, SMALL_CELL = 8, 4
+"""One point at most is drawn from each cell of this many pixels: evenly, and where keypoints come first."""
 KEYPOINT_SHARE = 0.7
 """Chance that a keypoint is preferred over the other pixels of its cell."""
 
@@ -44,6 +45,7 @@ class PairSampler:
         config: of the run.
         generator: on the training device, for everything that is drawn there.
         host: on the CPU, for what decides shapes, so that a GPU is never waited for.
+        find: what finds keypoint targets in clean crops.
     """
 
     def __init__(
@@ -53,9 +55,12 @@ class PairSampler:
         config: TrainingConfig,
         generator: torch.Generator,
         host: torch.Generator,
+        find: Finder = find_corners,
     ) -> None:
-        self.bank, self.config, self.generator, self.host = bank, config, generator, host
+        self.bank, self.config, self.generator, self.host, self._find = bank, config, generator, host, find
         self.photometric = Photometric(config.photometric, generator)
+        self._keypoints_first = config.points_at == "keypoints"
+        self._cell = SMALL_CELL if self._keypoints_first else CELL
         sources = range(len(weights))
         self._views = [(bank.view_source == source).nonzero().flatten() for source in sources]
         self._pairs = [(bank.pair_source == source).nonzero().flatten() for source in sources]
@@ -99,7 +104,7 @@ class PairSampler:
         first_from_second = invert(second_from_first)
         place = random_photo_from_crop(self.bank.sizes[views], size, config.homography, self.generator)
         crops = self._crop(views.expand(2, -1), torch.stack([place, place @ first_from_second]))
-        found = [find_corners(image, shows) for image, shows in zip(crops.images, crops.shows, strict=True)]
+        found = [self._find(image, shows) for image, shows in zip(crops.images, crops.shows, strict=True)]
         first, first_seen = confirmed(found[0], found[1], crops.shows[0], crops.shows[1], second_from_first)
         second, second_seen = confirmed(found[1], found[0], crops.shows[1], crops.shows[0], first_from_second)
         shared = torch.stack([first_seen, second_seen])
@@ -155,8 +160,8 @@ class PairSampler:
         other_from_this = random_homographies(crops.views.shape[1], size, self.config.homography, self.generator)
         place = crops.photo_from_crop[side] @ invert(other_from_this)
         again = self._crop(crops.views[side].expand(2, -1), place.expand(2, -1, -1, -1))
-        mine = find_corners(crops.images[side], crops.shows[side])
-        theirs = find_corners(again.images[0], again.shows[0])
+        mine = self._find(crops.images[side], crops.shows[side])
+        theirs = self._find(again.images[0], again.shows[0])
         return confirmed(mine, theirs, crops.shows[side], again.shows[0], other_from_this)
 
     def _targets(self, crops: _Crops, found: list[Corners], seen: Tensor) -> tuple[list[Corners], Tensor]:
@@ -175,9 +180,11 @@ class PairSampler:
         size = self.config.size
         prefer = self._rand(*keypoints.shape) < KEYPOINT_SHARE
         priority = (self._rand(*keypoints.shape) + (keypoints & prefer)).masked_fill(~shared, -1.0)
-        best, index = F.max_pool2d(priority, CELL, return_indices=True)
+        best, index = F.max_pool2d(priority, self._cell, return_indices=True)
         best, index = best.flatten(1), index.flatten(1)
         cells = self._rand(*best.shape).masked_fill(best < 0, -1.0)
+        if self._keypoints_first:
+            cells = cells + (best >= 1)
         order = _first(cells, self.config.points)
         index, valid = index.gather(1, order), best.gather(1, order) >= 0
         points = torch.stack([index % size, index // size], dim=-1).float()
@@ -190,12 +197,15 @@ class PairSampler:
         corner = keypoints.flatten(1).gather(1, pixel[..., 1] * size + pixel[..., 0])
         prefer = self._rand(*inside.shape) < KEYPOINT_SHARE
         priority = (self._rand(*inside.shape) + (corner & prefer)).masked_fill(~inside, -1.0)
-        across = (size + CELL - 1) // CELL
-        cell = pixel[..., 1] // CELL * across + pixel[..., 0] // CELL
+        across = (size + self._cell - 1) // self._cell
+        cell = pixel[..., 1] // self._cell * across + pixel[..., 0] // self._cell
         best = torch.full((len(cell), across * across), -1.0, device=cell.device)
         best = best.scatter_reduce(1, cell, priority, "amax")
         winner = inside & (priority == best.gather(1, cell))
-        order = _first(self._rand(*inside.shape).masked_fill(~winner, -1.0), count)
+        cells = self._rand(*inside.shape).masked_fill(~winner, -1.0)
+        if self._keypoints_first:
+            cells = cells + (winner & (priority >= 1))
+        order = _first(cells, count)
         chosen = torch.stack([side.gather(1, order[..., None].expand(-1, -1, 2)) for side in positions])
         valid = _pad(winner.gather(1, order), count)
         points = torch.stack([_pad(side, count) for side in chosen])

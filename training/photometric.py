@@ -4,6 +4,8 @@ surface, shade, blur, noise, and night.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from kornia.color import rgb_to_grayscale
@@ -13,6 +15,8 @@ from torch import Tensor
 from training.config import PhotometricConfig
 
 SURFACES = 12
+DEFOCUS = 1.5, 6.0
+"""Standard deviation in pixels of the strong blur, from and to, log-uniform."""
 
 
 class Photometric:
@@ -30,7 +34,10 @@ class Photometric:
             images = torch.where(self._chance(images, self.config.relight), self._relight(images), images)
         images = self._shade(images)
         images = torch.where(self._chance(images, self.config.night), self._night(images), images)
-        return self._quantise(self._noise(self._blur(images)))
+        images = self._blur(images)
+        if self.config.defocus:
+            images = torch.where(self._chance(images, self.config.defocus), self._defocus(images), images)
+        return self._quantise(self._noise(images))
 
     def _rand(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.generator.device)
@@ -124,6 +131,13 @@ class Photometric:
         kernel = torch.exp(-(offset**2) * 2)
         kernel = kernel / kernel.sum(dim=(1, 2), keepdim=True)
         return torch.where(self._chance(images, 0.12), filter2d(images, kernel), images)
+
+    def _defocus(self, images: Tensor) -> Tensor:
+        """What lies out of focus, or in haze: details are gone, and only what is coarse is found again."""
+        low, high = DEFOCUS
+        sigma = low * (high / low) ** self._rand(len(images), 1)
+        size = 2 * math.ceil(2.5 * high) + 1
+        return gaussian_blur2d(images, (size, size), sigma.expand(-1, 2))
 
     def _noise(self, images: Tensor) -> Tensor:
         level = self._rand(len(images), 1, 1, 1) ** 2 * 0.06 * self.config.strength

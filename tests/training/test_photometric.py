@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -39,12 +42,33 @@ def test_the_generator_alone_decides() -> None:
     assert not torch.equal(relit(images), relit(images, seed=1))
 
 
-def test_relight_off_leaves_the_stream_of_draws_as_it_was() -> None:
+def test_relight_and_defocus_off_leave_the_stream_of_draws_as_it_was() -> None:
     """Runs that were made before it existed can be made again."""
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     generators = [torch.Generator().manual_seed(0) for _ in range(2)]
     first = Photometric(PhotometricConfig(1.0, 0.3), generators[0])(images)
-    second = Photometric(PhotometricConfig(1.0, 0.3, 0.0), generators[1])(images)
+    second = Photometric(PhotometricConfig(1.0, 0.3, 0.0, 0.0), generators[1])(images)
     assert torch.equal(first, second)
     always = Photometric(PhotometricConfig(1.0, 0.3, 1.0), torch.Generator().manual_seed(0))(images)
     assert not torch.equal(first, always)
+
+
+def test_defocus_leaves_only_what_is_coarse() -> None:
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    coarse = torch.zeros(4, 3, 64, 64)
+    coarse[..., 32:] = 1
+    blurred = Photometric(PhotometricConfig(), torch.Generator().manual_seed(0))._defocus(images)
+    assert (blurred.std(dim=(1, 2, 3)) < 0.25 * images.std(dim=(1, 2, 3))).all()
+    assert blurred.mean() == pytest.approx(float(images.mean()), abs=0.01)
+    kept = Photometric(PhotometricConfig(), torch.Generator().manual_seed(0))._defocus(coarse)
+    assert (kept.std(dim=(1, 2, 3)) > 0.8 * coarse.std(dim=(1, 2, 3))).all()
+
+
+def test_the_share_of_crops_out_of_focus() -> None:
+    images = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    still = PhotometricConfig(1e-6, 0.0)  # noise and colour of no size
+    plain, some = (
+        Photometric(replace(still, defocus=share), torch.Generator().manual_seed(0))(images).std(dim=(1, 2, 3))
+        for share in (0.0, 0.3)
+    )
+    assert 8 <= int((some < 0.3 * plain).sum()) <= 28
