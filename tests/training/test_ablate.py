@@ -11,7 +11,7 @@ import pytest
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.precision import choose_runtime
 from tests.training.photographs import write_photos
-from tests.training.test_trainer import homography_sequence
+from tests.training.runs import homography_sequence
 from training import ablate as module
 from training.ablate import ablate, format_table, main
 from training.ablation_tables import TABLES
