@@ -59,6 +59,10 @@ class LossConfig:
     attention: Literal["held", "learned"] = "held"
     """Whether the relation and grouping losses may move the attention that weighs them. The paper's may, and then the
     attention grows until one cell's relation to itself is all that counts; see docs/training.md."""
+    points: Literal["attention", "even"] = "attention"
+    """How the descriptor loss weighs points: by their attention, as the paper does, or all alike. With few steps and
+    gentle changes the two are one; with many, the attention grows at what is easy until a handful of points is all that
+    is learned from, see docs/training.md."""
     detector_weight: float = 1.0
     descriptor_weight: float = 1.0
     relations_weight: float = 1.0

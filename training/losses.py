@@ -49,6 +49,17 @@ def attention_weights(attention: Tensor, valid: Tensor, temperature: float) -> T
     return torch.softmax(scores, dim=1).nan_to_num(0.0)
 
 
+def share_used(weights: Tensor, valid: Tensor) -> Tensor:
+    """Share of the valid points (B, N) that weights (B, N) really use: exp(entropy) points of each image; a scalar.
+
+    1 where all weigh alike; small where a few have all the weight, and little is learned from the others. No gradient.
+    """
+    with torch.no_grad():
+        entropy = -(weights * weights.clamp(min=1e-30).log()).sum(dim=1)
+        count = valid.sum(dim=1)
+        return (entropy.exp() * (count > 0)).sum() / count.sum().clamp(min=1)
+
+
 def distances(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean distances (B, N, D), (B, M, D) -> (B, N, M), their square not below 1e-5, as released."""
     squares = first.square().sum(-1)[:, :, None] + second.square().sum(-1)[:, None] - 2 * first @ second.transpose(1, 2)

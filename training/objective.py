@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +14,14 @@ from training.batch import Batch
 from training.config import LossConfig
 from training.corners import look_up
 from training.keypoint_losses import match_probability, position_loss, ranking_loss
-from training.losses import detector_loss, dual_softmax_loss, every_scale_detector_loss, triplet_loss
+from training.losses import (
+    attention_weights,
+    detector_loss,
+    dual_softmax_loss,
+    every_scale_detector_loss,
+    share_used,
+    triplet_loss,
+)
 from training.teacher_losses import (
     average_grouping_loss,
     edge_loss,
@@ -35,7 +43,7 @@ GROUPING: dict[str, Callable[[Tensor, Tensor, Tensor, float, float], Tensor]] = 
 
 
 def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[str, Tensor]:
-    """Each loss that is on, by name, and ``loss``, their weighted sum.
+    """Each loss that is on, by name, and ``loss``, their weighted sum; ``points_used`` is `share_used`, and no loss.
 
     Args:
         maps: of the 2B crops, those of the first crops before those of the second.
@@ -68,7 +76,11 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
     if config.ranking != "off":
         parts["ranking"] = (_ranking(maps, descriptors, batch, config), config.ranking_weight)
     total = sum(loss * weight for loss, weight in parts.values())
-    return {"loss": total, **{name: loss for name, (loss, _) in parts.items()}}  # type: ignore[dict-item]
+    found = {"loss": total, **{name: loss for name, (loss, _) in parts.items()}}
+    if config.points == "attention":
+        weights = attention_weights(attention.flatten(0, 1), batch.valid.repeat(2, 1), config.attention_temperature)
+        found["points_used"] = share_used(weights, batch.valid.repeat(2, 1))
+    return found  # type: ignore[return-value]
 
 
 def _detector(maps: Maps, batch: Batch, config: LossConfig) -> Tensor:
@@ -79,6 +91,8 @@ def _detector(maps: Maps, batch: Batch, config: LossConfig) -> Tensor:
 
 
 def _descriptor(descriptors: Tensor, attention: Tensor, batch: Batch, config: LossConfig) -> Tensor:
+    if config.points == "even":
+        attention = torch.ones_like(attention)
     shared = (descriptors, attention, batch.valid, batch.not_search)
     if config.descriptor == "triplet":
         return triplet_loss(*shared, config.attention_temperature, config.margin)

@@ -12,6 +12,7 @@ from training.losses import (
     detector_loss,
     dual_softmax_loss,
     every_scale_detector_loss,
+    share_used,
     triplet_loss,
 )
 
@@ -37,6 +38,15 @@ def test_every_scale_is_supervised_like_the_fused_map() -> None:
     loss.backward()
     assert scales.grad is not None
     assert (scales.grad.abs().sum(dim=(0, 2, 3)) > 0).all()
+
+
+def test_share_used_by_hand() -> None:
+    valid = torch.tensor([[True, True, True, True], [True, True, False, False], [False] * 4])
+    even = attention_weights(torch.full((3, 4), 7.0), valid, 15.0)
+    close(share_used(even, valid), torch.tensor(1.0))
+    close(share_used(torch.tensor([[0, 1.0, 0, 0], [1, 0, 0, 0], [0] * 4]), valid), torch.tensor(2 / 6))
+    grown = attention_weights(torch.tensor([[255.0, 30.0, 0.0, 0.0]]), valid[:1], 15.0)
+    close(share_used(grown, valid[:1]), torch.tensor(0.25), atol=1e-3, rtol=0)
 
 
 def test_attention_weights_sum_to_one_over_valid_points() -> None:

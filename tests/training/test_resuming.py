@@ -27,7 +27,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(config: TrainingConfig, tm
     config = replace(config, checkpoint_minutes=1e-9, log_every=log_every, steps=8)  # a checkpoint after every step
     whole = replace(config, output=str(tmp_path / "whole"))
     weights = load_weights(Trainer(whole, runtime()).run())
-    assert set(log(whole)[0]) == {"step", "lr", *EVERY_LOSS}
+    assert set(log(whole)[0]) == {"step", "lr", "points_used", *EVERY_LOSS}
 
     with pytest.raises(KeyboardInterrupt):
         stop_at(Trainer(config, runtime()), 3).run()

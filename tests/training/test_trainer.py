@@ -60,6 +60,23 @@ def test_who_moves_the_attention(config: TrainingConfig, loss: str, attention: s
     assert (gradient is None) == (attention == "held")
 
 
+@pytest.mark.parametrize("descriptor", ["dual-softmax", "triplet"])
+def test_points_that_count_alike_leave_the_attention_out(config: TrainingConfig, descriptor: str) -> None:
+    trainer = Trainer(config, runtime())
+    batch = Feed(config, torch.device("cpu"), Team()).draw(0)
+    maps = trainer.model(batch.images.flatten(0, 1) * 2 - 1)
+    found = {}
+    for points in ("even", "attention"):
+        form = LossConfig(points=points, descriptor=descriptor)  # type: ignore[arg-type]
+        found[points] = losses(maps, batch, form, config.architecture.sampling)["descriptor"]
+        weight = trainer.model.scalemap.weight
+        (gradient,) = torch.autograd.grad(found[points], weight, retain_graph=True, allow_unused=True)
+        assert (gradient is None) == (points == "even")
+    one = maps._replace(attention=torch.ones_like(maps.attention))
+    alike = losses(one, batch, LossConfig(descriptor=descriptor), config.architecture.sampling)  # type: ignore[arg-type]
+    torch.testing.assert_close(found["even"], alike["descriptor"])
+
+
 def test_direct_feature_distillation_keeps_all_channels(config: TrainingConfig) -> None:
     config = replace(config, steps=1, losses=LossConfig(relations="features"))
     Trainer(config, runtime()).run()
