@@ -76,6 +76,24 @@ def photos_3() -> TrainingConfig:
     )
 
 
+def photos_4() -> TrainingConfig:
+    """The recipe of ``samfeat-photos-4``: points that count alike, lie at keypoints the last weights found, and have
+    near negatives; docs/weights.md has what it started from."""
+    return replace(
+        photos_3(),
+        weights="samfeat-photos-3",
+        losses=replace(photos_2().losses, safe_radius=3.0, points="even"),
+        points=500,
+        points_at="keypoints",
+        labeller="samfeat-photos-3",
+        label_radius=3,
+        steps=500,
+        learning_rate=4e-4,
+        warmup_steps=20,
+        photometric=PhotometricConfig(strength=1.2, night=0.25, relight=0.3),
+    )
+
+
 def town() -> TrainingConfig:
     """A rendered town alone, with exact depth and instance masks: no data to download."""
     source = SourceConfig("town", "outputs/town-1000", teacher="rendered")
@@ -102,6 +120,7 @@ PRESETS: dict[str, Callable[[], TrainingConfig]] = {
     "photos": photos,
     "photos-2": photos_2,
     "photos-3": photos_3,
+    "photos-4": photos_4,
     "town": town,
     "smoke": smoke,
 }
