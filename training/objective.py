@@ -75,12 +75,12 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
         parts["positions"] = (found, config.positions_weight)
     if config.ranking != "off":
         parts["ranking"] = (_ranking(maps, descriptors, batch, config), config.ranking_weight)
-    total = sum(loss * weight for loss, weight in parts.values())
-    found = {"loss": total, **{name: loss for name, (loss, _) in parts.items()}}
+    total = torch.stack([loss * weight for loss, weight in parts.values()]).sum()
+    report = {"loss": total, **{name: loss for name, (loss, _) in parts.items()}}
     if config.points == "attention":
         weights = attention_weights(attention.flatten(0, 1), batch.valid.repeat(2, 1), config.attention_temperature)
-        found["points_used"] = share_used(weights, batch.valid.repeat(2, 1))
-    return found  # type: ignore[return-value]
+        report["points_used"] = share_used(weights, batch.valid.repeat(2, 1))
+    return report
 
 
 def _detector(maps: Maps, batch: Batch, config: LossConfig) -> Tensor:
