@@ -42,6 +42,15 @@ class PhotometricConfig:
     defocus: float = 0.0
     """Share of crops that are blurred far beyond what every crop risks: a Gaussian of 1.5 to 6 pixels."""
 
+    def __post_init__(self) -> None:
+        for name in ("night", "relight", "defocus"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"photometric.{name} is {getattr(self, name)}; expected a share of the crops, in [0, 1]"
+                )
+        if self.strength < 0:
+            raise ConfigError(f"photometric.strength is {self.strength}; expected 0 or more")
+
 
 @dataclass(frozen=True)
 class LossConfig:

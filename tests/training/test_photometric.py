@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from samfeat_hloc.errors import ConfigError
 from training.config import PhotometricConfig
 from training.photometric import Photometric
 
@@ -62,6 +63,20 @@ def test_defocus_leaves_only_what_is_coarse() -> None:
     assert blurred.mean() == pytest.approx(float(images.mean()), abs=0.01)
     kept = Photometric(PhotometricConfig(), torch.Generator().manual_seed(0))._defocus(coarse)
     assert (kept.std(dim=(1, 2, 3)) > 0.8 * coarse.std(dim=(1, 2, 3))).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"defocus": 2.0}, r"photometric.defocus is 2.0; expected a share"),
+        ({"night": -0.1}, r"photometric.night is -0.1"),
+        ({"relight": 1.01}, r"photometric.relight"),
+        ({"strength": -1.0}, r"photometric.strength is -1.0; expected 0 or more"),
+    ],
+)
+def test_bad_values_are_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PhotometricConfig(**values)
 
 
 def test_the_share_of_crops_out_of_focus() -> None:
