@@ -31,7 +31,7 @@ from samfeat_hloc.precision import Precision, Runtime, choose_runtime
 from samfeat_hloc.progress import progress
 from training.adaptation import AdaptationConfig, Finder, repeatable_points
 from training.corners import find_corners
-from training.detector import Detector
+from training.detector import THRESHOLD, Detector
 from training.sources.photos import SUFFIXES, list_photos
 from training.sources.views import MIN_SIDE, reduce_image, rescale
 
@@ -46,7 +46,7 @@ def label(
     method: str | None = None,
     weights: str | None = None,
     config: AdaptationConfig | None = None,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     max_side: int = 512,
     device: str | None = None,
     precision: Precision = "auto",
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--max-keypoints", type=int, default=default.max_keypoints)
     parser.add_argument("--seed", type=int, default=default.seed, help="of the homographies")
     parser.add_argument("--at-once", type=int, default=default.at_once, help="views on the device at a time")
-    parser.add_argument("--threshold", type=float, default=0.5, help="least keypoint probability (detector)")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="least keypoint probability (detector)")
     parser.add_argument("--max-side", type=int, default=512, help="photographs are reduced to it, as in training")
     parser.add_argument("--device", help="cpu, cuda, cuda:N; default: CUDA where there is one")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16", "float16"])

@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.precision import choose_runtime
 from tests.training.photographs import write_photos
+from tests.training.test_pairs import CLEAN, bank_of, scene
 from training.batch import Batch
 from training.config import HomographyConfig, PhotometricConfig, TrainingConfig
-from training.corners import look_up
+from training.corners import Corners, look_up, pixel_map
 from training.detector import Detector
 from training.feed import Feed
+from training.pairs import PairSampler
 from training.records import SourceConfig
 from training.team import Team
 from training.trainer import Trainer
@@ -61,6 +63,22 @@ def test_density_bounds_the_targets(config: TrainingConfig) -> None:
     bells = (few.keypoints > 0.5).flatten(0, 1).flatten(1).sum(dim=1)
     assert (bells <= 9 * (96 * 96 // 1000)).all() and bells.sum() > 0
     assert (drawn(config).keypoints > 0.5).sum() > 2 * bells.sum()
+
+
+def test_crops_of_real_pairs_have_the_labellers_targets_too() -> None:
+    """Each of the two crops, and a warp of each, is asked; what finds nothing leaves no target."""
+    asked = []
+
+    def none(images: torch.Tensor, valid: torch.Tensor) -> Corners:
+        asked.append(images)
+        return Corners(torch.zeros_like(valid), pixel_map(images))
+
+    views, points, _ = scene()
+    bank = bank_of(views, pairs=[(0, 1)], points=[points])
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    batch = PairSampler(bank, (1.0,), replace(CLEAN, synthetic=0.0, size=96), *generators, none).draw()
+    assert len(asked) == 4
+    assert batch.keypoints.sum() == 0
 
 
 def test_targets_keep_their_distance(config: TrainingConfig) -> None:

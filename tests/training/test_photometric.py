@@ -56,6 +56,9 @@ def test_relight_and_defocus_off_leave_the_stream_of_draws_as_it_was() -> None:
 
 def test_defocus_leaves_only_what_is_coarse() -> None:
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    each = Photometric(PhotometricConfig(), torch.Generator().manual_seed(0))._defocus(images[:1].repeat(40, 1, 1, 1))
+    left = each.std(dim=(1, 2, 3))
+    assert left.max() > 2 * left.min()  # some are blurred far more than others
     coarse = torch.zeros(4, 3, 64, 64)
     coarse[..., 32:] = 1
     blurred = Photometric(PhotometricConfig(), torch.Generator().manual_seed(0))._defocus(images)
