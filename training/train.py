@@ -71,6 +71,20 @@ def _value(text: str) -> Any:
         return text
 
 
+def configuration(name: str, sources: list[str], output: str | None, changes: list[str]) -> TrainingConfig:
+    """What a command line asks for: a preset or JSON file, its sources and output replaced where given, then changes.
+
+    Raises:
+        ConfigError: as `read_config`, `parse_source` and `with_changes`.
+    """
+    values = to_dict(read_config(name))
+    if sources:
+        values["sources"] = [to_dict(parse_source(text)) for text in sources]
+    if output:
+        values["output"] = output
+    return with_changes(from_dict(TrainingConfig, values), changes)
+
+
 def training_runtime(device: str | None, precision: Precision) -> Runtime:
     """As `choose_runtime`, but bfloat16 on a GPU: float16's gradients vanish without a loss scale."""
     runtime = choose_runtime(device, precision)
@@ -103,13 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from training.trainer import Trainer
 
-    config = read_config(options.config)
-    values = to_dict(config)
-    if options.source:
-        values["sources"] = [to_dict(parse_source(text)) for text in options.source]
-    if options.output:
-        values["output"] = options.output
-    config = with_changes(from_dict(TrainingConfig, values), options.set)
+    config = configuration(options.config, options.source, options.output, options.set)
     team = join_team()
     if not team.leads:
         logging.getLogger().setLevel(logging.WARNING)
