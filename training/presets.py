@@ -94,6 +94,12 @@ def photos_4() -> TrainingConfig:
     )
 
 
+def photos_5() -> TrainingConfig:
+    """The recipe of ``samfeat-photos-5``: photos-4's for longer, with keypoint targets that photos-4 found; its weights
+    are then whitened (`training.whiten`); docs/weights.md has what it started from."""
+    return replace(photos_4(), weights="samfeat-photos-4", labeller="samfeat-photos-4", steps=1200, seed=4)
+
+
 def town() -> TrainingConfig:
     """A rendered town alone, with exact depth and instance masks: no data to download."""
     source = SourceConfig("town", "outputs/town-1000", teacher="rendered")
@@ -121,6 +127,7 @@ PRESETS: dict[str, Callable[[], TrainingConfig]] = {
     "photos-2": photos_2,
     "photos-3": photos_3,
     "photos-4": photos_4,
+    "photos-5": photos_5,
     "town": town,
     "smoke": smoke,
 }
