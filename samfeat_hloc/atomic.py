@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from samfeat_hloc.errors import InputError
+
 
 @contextmanager
 def replace_file(path: Path | str) -> Iterator[Path]:
@@ -15,8 +17,12 @@ def replace_file(path: Path | str) -> Iterator[Path]:
 
     When the body raises, the temporary file is removed and `path` is as it was. A process killed inside the
     body leaves a hidden file `.NAME.*.tmp` behind and `path` untouched.
+
+    Raises:
+        InputError: `path` is a folder.
     """
     path = Path(path)
+    refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -29,6 +35,16 @@ def replace_file(path: Path | str) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def refuse_folder(path: Path | str) -> None:
+    """What makes a file for minutes asks this first.
+
+    Raises:
+        InputError: the path of a file to write is a folder.
+    """
+    if Path(path).is_dir():
+        raise InputError(f"the output {path} is a folder; give the path of a file")
 
 
 def sync_file(path: Path) -> None:

@@ -48,6 +48,8 @@ def test_replace_file(tmp_path: Path) -> None:
         temporary.write_text("two")
         raise KeyboardInterrupt
     assert path.read_text() == "one"
+    with pytest.raises(InputError, match="is a folder"), replace_file(path.parent):
+        pass
     assert [p.name for p in path.parent.iterdir()] == ["x.txt"]
     umask = os.umask(0o022)
     os.umask(umask)

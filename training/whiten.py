@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from samfeat_hloc.atomic import refuse_folder
 from samfeat_hloc.checkpoints import find_weights, load_weights, save_weights
 from samfeat_hloc.config import to_dict
 from samfeat_hloc.digests import file_sha256
@@ -119,8 +120,10 @@ def whiten(name: str | None, config: TrainingConfig, batches: int, runtime: Runt
 
     Raises:
         ConfigError: no batches.
-        InputError: see `covariance_of_differences` and `whitening`; a source that cannot be read.
+        InputError: see `covariance_of_differences` and `whitening`; a source that cannot be read; an output that is a
+            folder.
     """
+    refuse_folder(output)
     if batches < 1:
         raise ConfigError(f"batches is {batches}; expected at least 1")
     weights = load_weights(name)

@@ -142,4 +142,6 @@ def test_what_is_refused(config: TrainingConfig, tmp_path: Path) -> None:
     gone = replace(config, sources=(SourceConfig("photos", str(tmp_path / "gone")),))
     with pytest.raises(InputError, match="gone"):
         whiten(WEIGHTS, gone, 12, runtime(), output)
+    with pytest.raises(InputError, match="is a folder"):
+        whiten(WEIGHTS, config, 12, runtime(), tmp_path)
     assert not output.exists()
