@@ -47,6 +47,11 @@ EXTRACTORS: dict[str, dict[str, Any]] = {
         "model": {"name": "samfeat", "preset": "samfeat-int8", "max_keypoints": 4096},
         "preprocessing": {"grayscale": False},
     },
+    "samfeat-looks": {
+        "output": "feats-samfeat-looks-n4096",
+        "model": {"name": "samfeat", "preset": "samfeat-looks", "max_keypoints": 4096},
+        "preprocessing": {"grayscale": False},
+    },
     "samfeat-released": {
         "output": "feats-samfeat-released-n10000",
         "model": {"name": "samfeat", "preset": "samfeat-released", "max_keypoints": 10000},

@@ -91,6 +91,16 @@ class InferenceNetwork(nn.Module):
             return self._stages(images.dtype).run(images)
 
     @torch.inference_mode()
+    def keypoint_logits(self, images: Tensor) -> Tensor:
+        """The logits (B, 1, H, W) float32 of `forward` alone, with less work; never compiled.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        check_images(images)
+        return self._stages(images.dtype).keypoint_logits(images.contiguous(memory_format=torch.channels_last))
+
+    @torch.inference_mode()
     def describe(self, maps: InferenceMaps, index: int, points: Tensor, image_size: tuple[int, int]) -> Tensor:
         """Descriptors at points of one image of the batch.
 

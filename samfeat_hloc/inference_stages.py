@@ -76,6 +76,19 @@ class Stages:
 
     def run(self, images: Tensor) -> InferenceMaps:
         """See `InferenceNetwork.forward`."""
+        logits, edges, features = self._detect(images)
+        if self.architecture.attention != "off":
+            features = self.guide(features, edges.to(self.dtype))
+        mean = features.mean(dim=1, keepdim=True, dtype=torch.float32)
+        attention = F.softplus(F.conv2d(mean, *self.scalemap, padding=1))
+        return InferenceMaps(logits, edges, attention, features)
+
+    def keypoint_logits(self, images: Tensor) -> Tensor:
+        """See `InferenceNetwork.keypoint_logits`."""
+        return self._detect(images)[0]
+
+    def _detect(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The logits, the edges, and the features before they attend; the layers' memory is given back."""
         height, width = images.shape[2:]
         quarter = (height // 2 // 2, width // 2 // 2)
         taps, half, c1, c2, c3, c4 = self._levels(images, quarter)
@@ -86,12 +99,7 @@ class Stages:
         logits += resize(half, (height, width))
         logits += resize(self.heads[2](c3 * edges.to(self.dtype) + c3 if guided else c3), (height, width))
         logits += resize(self.heads[3](c4), (height, width))
-        del taps, half, c1, c2, c3, c4  # the attention takes the most memory of all
-        if guided:
-            features = self.guide(features, edges.to(self.dtype))
-        mean = features.mean(dim=1, keepdim=True, dtype=torch.float32)
-        attention = F.softplus(F.conv2d(mean, *self.scalemap, padding=1))
-        return InferenceMaps(logits, edges, attention, features)
+        return logits, edges, features
 
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
         taps, pooled, c1 = self._full_resolution(images)

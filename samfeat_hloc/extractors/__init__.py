@@ -16,6 +16,7 @@ MODULES = {
     "samfeat": "samfeat_hloc.extractors.samfeat",
     "samfeat-aachen": "samfeat_hloc.extractors.samfeat",
     "samfeat-int8": "samfeat_hloc.extractors.samfeat",
+    "samfeat-looks": "samfeat_hloc.extractors.samfeat",
     "samfeat-released": "samfeat_hloc.extractors.samfeat",
     "samfeat-onnx": "samfeat_hloc.extractors.samfeat_onnx",
     "sift": "samfeat_hloc.extractors.sift",

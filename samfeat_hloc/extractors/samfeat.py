@@ -14,6 +14,7 @@ from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.inference import InferenceNetwork
 from samfeat_hloc.inference_stages import InferenceMaps
 from samfeat_hloc.keypoints import Keypoints, detect, refine
+from samfeat_hloc.looks import LOOKS, logits_through, mean_logits
 from samfeat_hloc.model import MIN_SIDE
 from samfeat_hloc.precision import Precision, Runtime, choose_runtime
 
@@ -32,6 +33,8 @@ class SAMFeatConf:
         nms_radius: pixels, Chebyshev distance.
         nms_rounds: of the suppression; None runs it to the end, see `samfeat_hloc.keypoints.suppress`.
         border: keypoints nearer to the image's border are dropped, pixels.
+        looks: how often the network looks for keypoints, mirrored and in other sizes; the mean of what it says is more
+            accurate and takes its time: 2 to 5, see `samfeat_hloc.looks`. 1: once.
         subpixel: refine keypoints, in the way the weights were trained for.
         add_edges: add the edge map to the keypoint logits, as the released inference does.
         fit: how an image meets the network's strides. ``pad``: repeated border pixels up to a multiple of 8;
@@ -49,6 +52,7 @@ class SAMFeatConf:
     nms_radius: int = 2
     nms_rounds: int | None = 2
     border: int = 4
+    looks: int = 1
     subpixel: bool = True
     add_edges: bool = False
     fit: Literal["pad", "resize16"] = "pad"
@@ -67,6 +71,8 @@ class SAMFeatConf:
             raise ConfigError(f"nms_radius is {self.nms_radius}, border {self.border}; expected >= 0")
         if self.subpixel and self.border < 1:
             raise ConfigError("subpixel needs border >= 1")
+        if not 1 <= self.looks <= len(LOOKS):
+            raise ConfigError(f"looks is {self.looks}; expected 1 to {len(LOOKS)}")
         if self.precision == "int8" and self.compile:
             raise ConfigError("compile and precision int8 exclude each other; give one of them")
         if self.resize_max is not None and self.resize_max < MIN_SIDE:
@@ -77,6 +83,7 @@ CONFS = {
     "samfeat": SAMFeatConf(),
     "samfeat-aachen": SAMFeatConf(resize_max=1600),
     "samfeat-int8": SAMFeatConf(precision="int8"),
+    "samfeat-looks": SAMFeatConf(looks=len(LOOKS)),
     "samfeat-released": SAMFeatConf(
         max_keypoints=10000, threshold=0.9, nms_radius=4, nms_rounds=None, border=4, subpixel=False, add_edges=True,
         fit="resize16", precision="float32",
@@ -152,10 +159,17 @@ class SAMFeatExtractor(nn.Module):
         padding = (-inner[0] % 8, -inner[1] % 8)
         if max(padding) > 0:
             images = F.pad(images, (0, padding[0], 0, padding[1]), mode="replicate")
-        scaled = (images * 2 - 1).to(self.runtime.dtype)
+        scaled = images * 2 - 1
         del images  # its memory is wanted
+        again = [logits_through(self._look, scaled, look) for look in LOOKS[1 : self.conf.looks]]
+        scaled = scaled.to(self.runtime.dtype)
         maps = self.network(scaled)
+        if again:
+            maps = maps._replace(logits=mean_logits([maps.logits, *again]))
         return self._features(maps, inner, size)
+
+    def _look(self, images: Tensor) -> Tensor:
+        return self.network.keypoint_logits(images.to(self.runtime.dtype))
 
     def _inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(W, H) that the network sees, before padding."""
