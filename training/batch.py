@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     points: Tensor  # (2, B, N, 2) pixels x, y
     valid: Tensor  # (B, N) bool: the point is seen in both crops
     not_search: Tensor  # (B, N, N) bool: j is no negative of i: too near to it in one of the crops, or not valid
-    keypoints: Tensor  # (2, B, 1, S, S) in [0, 1]: keypoint targets
+    keypoints: Tensor  # (2, B, 1, S, S) in [0, 1]: keypoint targets, or the labeller's scores where they are distilled
     seen: Tensor  # (2, B, 1, S, S) bool: pixels that count in the detector's loss
     embedding: Tensor  # (2, B, C, S/8, S/8) the teacher's
     embedding_seen: Tensor  # (2, B, 1, S/8, S/8) bool: cells the teacher knows

@@ -56,7 +56,9 @@ class PhotometricConfig:
 class LossConfig:
     """Which form of each loss; docs/training.md says what they are and has the figures the defaults were chosen by."""
 
-    detector: Literal["fused", "every-scale"] = "fused"
+    detector: Literal["fused", "every-scale", "distilled"] = "fused"
+    """Distilled: no keypoint targets, but the labeller's scores of every pixel of clean crops that it sees mirrored and
+    in other sizes, so that the student learns the mean of what it says; see `samfeat_hloc.looks`."""
     descriptor: Literal["dual-softmax", "triplet"] = "dual-softmax"
     relations: Literal["paper", "unweighted", "released", "features", "off"] = "paper"
     groups: Literal["masked", "paper", "released", "off"] = "masked"
@@ -157,5 +159,10 @@ class TrainingConfig:
         if not 0 < self.label_density <= 1 or self.label_radius < 1:
             got = f"label_density is {self.label_density}, label_radius {self.label_radius}"
             raise ConfigError(f"{got}; expected points per pixel, in (0, 1], and at least 1 pixel")
+        if self.losses.detector == "distilled" and (self.labeller is None or self.losses.positions != "off"):
+            raise ConfigError(
+                "losses.detector=distilled wants a labeller, whose scores are learned, and losses.positions=off; "
+                f"got labeller {self.labeller}, positions {self.losses.positions}"
+            )
         if self.resident_views < 2:
             raise ConfigError(f"resident_views is {self.resident_views}; expected at least 2")

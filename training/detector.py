@@ -7,6 +7,7 @@ from torch import Tensor
 
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.keypoints import detect, refine
+from samfeat_hloc.looks import LOOKS, logits_through
 from samfeat_hloc.precision import Runtime
 from training.adaptation import MARGIN
 from training.corners import DENSITY, Corners, pixel_map
@@ -26,6 +27,8 @@ class Detector:
         threshold: least keypoint probability in a view; lower than at inference, for agreement decides.
         density: at most this many points per pixel, the best.
         radius: of the non-maximum suppression, pixels.
+        looks: what draws how each batch is shown to the network, one of `samfeat_hloc.looks.LOOKS`; on the CPU. None:
+            as it is.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class Detector:
         threshold: float = THRESHOLD,
         density: float = DENSITY,
         radius: int = NMS_RADIUS,
+        looks: torch.Generator | None = None,
     ) -> None:
         from samfeat_hloc.checkpoints import load_weights
 
         loaded = load_weights(weights)
         self.sha256 = loaded.sha256
         self.runtime, self.threshold, self.density, self.radius = runtime, threshold, density, radius
+        self.looks = looks
         self.refinement = loaded.architecture.refinement
         self.network = runtime.prepare(loaded.build())
 
@@ -50,8 +55,9 @@ class Detector:
         Raises:
             InputError: the network's output is not finite.
         """
+        which = 0 if self.looks is None else int(torch.randint(len(LOOKS), (), generator=self.looks))
         with torch.inference_mode(), self.runtime.autocast():
-            logits = self.network(self.runtime.images(images) * 2 - 1).logits.float()
+            logits = logits_through(self._logits, images, LOOKS[which])
         if not torch.isfinite(logits).all():
             raise InputError("the weights give keypoint scores that are not finite; check them, or try float32")
         found = detect(
@@ -66,4 +72,7 @@ class Detector:
             columns, rows = points.long().unbind(dim=1)
             mask[index, 0, rows, columns] = True
             positions[index, :, rows, columns] = refine(logits[index, 0], points, self.refinement).T
-        return Corners(mask, positions)
+        return Corners(mask, positions, torch.sigmoid(logits))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.network(self.runtime.images(images) * 2 - 1).logits.float()

@@ -90,8 +90,11 @@ class Feed:
         self.host = torch.Generator().manual_seed(config.seed + 7919 * team.rank)
         self._find: Finder = find_corners
         if config.labeller is not None:
-            runtime = choose_runtime(str(device))
-            self._find = Detector(config.labeller, runtime, density=config.label_density, radius=config.label_radius)
+            looks = self.host if config.losses.detector == "distilled" else None
+            self._find = Detector(
+                config.labeller, choose_runtime(str(device)), density=config.label_density, radius=config.label_radius,
+                looks=looks,
+            )  # fmt: skip
         self._pack = open_pack(config, team)
         self._chapter = -1
 

@@ -43,6 +43,20 @@ def every_scale_detector_loss(logits: Tensor, scales: Tensor, keypoints: Tensor,
     return torch.stack([detector_loss(one, keypoints, seen) for one in maps]).mean()
 
 
+def distillation_loss(logits: Tensor, scores: Tensor, seen: Tensor) -> Tensor:
+    """Cross-entropy of a keypoint map against another detector's scores beyond their own entropy, all pixels alike.
+
+    Args:
+        logits: (B, 1, H, W).
+        scores: (B, 1, H, W) in [0, 1], of the other detector.
+        seen: (B, 1, H, W) bool, pixels that count.
+    """
+    scores = scores.clamp(1e-6, 1 - 1e-6)
+    least = scores * scores.log() + (1 - scores) * (1 - scores).log()
+    cross = scores * F.logsigmoid(logits) + (1 - scores) * F.logsigmoid(-logits)
+    return (((least - cross) * seen).sum(dim=(1, 2, 3)) / (seen.sum(dim=(1, 2, 3)) + 1)).mean()
+
+
 def attention_weights(attention: Tensor, valid: Tensor, temperature: float) -> Tensor:
     """Softmax of the attention (B, N) over the valid points of each image (eq. 6) -> (B, N), rows sum to 1 or 0."""
     scores = (attention / temperature).masked_fill(~valid, float("-inf"))

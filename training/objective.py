@@ -17,6 +17,7 @@ from training.keypoint_losses import match_probability, position_loss, ranking_l
 from training.losses import (
     attention_weights,
     detector_loss,
+    distillation_loss,
     dual_softmax_loss,
     every_scale_detector_loss,
     share_used,
@@ -85,6 +86,8 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
 
 def _detector(maps: Maps, batch: Batch, config: LossConfig) -> Tensor:
     keypoints, seen = batch.keypoints.flatten(0, 1), batch.seen.flatten(0, 1)
+    if config.detector == "distilled":
+        return distillation_loss(maps.logits, keypoints, seen)
     if config.detector == "every-scale" and maps.scales is not None:
         return every_scale_detector_loss(maps.logits, maps.scales, keypoints, seen)
     return detector_loss(maps.logits, keypoints, seen)

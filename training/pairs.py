@@ -15,10 +15,10 @@ from training.adaptation import Finder
 from training.bank import POINT_STEPS, Bank
 from training.batch import Batch, join, near
 from training.config import TrainingConfig
-from training.corners import Corners, find_corners, target_map
+from training.corners import Corners, find_corners
 from training.homography import crop_around, invert, random_homographies, random_photo_from_crop, warp
 from training.photometric import Photometric
-from training.targets import confirmed, given, merge
+from training.targets import confirmed, every_pixel, given, merge
 from training.teacher_maps import cell_centres, teach
 
 CELL, SMALL_CELL = 8, 4
@@ -59,6 +59,7 @@ class PairSampler:
     ) -> None:
         self.bank, self.config, self.generator, self.host, self._find = bank, config, generator, host, find
         self.photometric = Photometric(config.photometric, generator)
+        self._distilled = config.losses.detector == "distilled"
         self._keypoints_first = config.points_at == "keypoints"
         self._cell = SMALL_CELL if self._keypoints_first else CELL
         sources = range(len(weights))
@@ -108,7 +109,7 @@ class PairSampler:
         first, first_seen = confirmed(found[0], found[1], crops.shows[0], crops.shows[1], second_from_first)
         second, second_seen = confirmed(found[1], found[0], crops.shows[1], crops.shows[0], first_from_second)
         shared = torch.stack([first_seen, second_seen])
-        corners, seen = self._targets(crops, [first, second], shared)
+        corners, seen = (found, crops.shows) if self._distilled else self._targets(crops, [first, second], shared)
         first_points, valid = self._spread_points(corners[0].mask, shared[0])
         points = torch.stack([first_points, transform_points(second_from_first, first_points)])
         return self._batch(crops, points, valid, corners, seen)
@@ -132,8 +133,11 @@ class PairSampler:
             [anchor[:, :2], anchor[:, 2:]], [bank.sizes[side] for side in views], ratio, size, gentle, self.generator
         )
         crops = self._crop(views, torch.stack(places))
-        adapted = [self._adapted_corners(crops, side) for side in (0, 1)]
-        corners, seen = self._targets(crops, [one[0] for one in adapted], torch.stack([one[1] for one in adapted]))
+        if self._distilled:
+            corners, seen = [self._find(crops.images[side], crops.shows[side]) for side in (0, 1)], crops.shows
+        else:
+            adapted = [self._adapted_corners(crops, side) for side in (0, 1)]
+            corners, seen = self._targets(crops, [one[0] for one in adapted], torch.stack([one[1] for one in adapted]))
         positions = torch.stack(
             [
                 transform_points(invert(place), matches[..., 2 * side : 2 * side + 2])
@@ -220,7 +224,7 @@ class PairSampler:
         embedding, embedding_seen, groups, edges, edges_seen = (torch.stack(part) for part in zip(*taught, strict=True))
         return Batch(
             crops.images, points, valid, near(points, valid, config.losses.safe_radius),
-            torch.stack([target_map(one) for one in corners]), seen,
+            torch.stack([every_pixel(one) for one in corners]), seen,
             embedding, embedding_seen, torch.where(valid, groups, -1), edges, edges_seen,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
-from training.corners import Corners, agree, look_up, pixel_map
+from training.corners import Corners, agree, look_up, pixel_map, target_map
 from training.homography import invert
 
 
@@ -50,3 +50,8 @@ def merge(chosen: Tensor, first: Corners, second: Corners) -> Corners:
     """The first corners for the images chosen (B,), the second for the others."""
     pick = chosen[:, None, None, None]
     return Corners(torch.where(pick, first.mask, second.mask), torch.where(pick, first.positions, second.positions))
+
+
+def every_pixel(corners: Corners) -> Tensor:
+    """What pixels of the crops are taught, (B, 1, S, S) in [0, 1]: the scores where every pixel has one, else bells."""
+    return target_map(corners) if corners.scores is None else corners.scores
