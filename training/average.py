@@ -3,12 +3,17 @@
     python -m training.average samfeat-photos-1 OUT/weights.safetensors --share 0.75 --output averaged.safetensors
 
 The result is (1 - share) * first + share * second (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+A share above 1 goes on beyond the second. Layers whose channels mean other things in both, as the descriptors' after
+`training.whiten`, are kept as the second has them:
+
+    python -m training.average samfeat-photos-2 samfeat-photos-5 --share 1.333 --keep conv_des --output OUT.safetensors
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,29 +22,41 @@ from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
 
 
-def average(first: str, second: str, share: float, output: Path | str) -> Path:
+def average(first: str, second: str, share: float, output: Path | str, keep: Sequence[str] = ()) -> Path:
     """Write the mean of two weights; metadata and refinement are the second's.
 
     Args:
         first: shipped name or file, what the second was trained from.
         second: shipped name or file.
-        share: of the second, between 0 and 1.
+        share: of the second, between 0 and 2.
         output: file to write.
+        keep: layers that are taken from the second as they are.
 
     Raises:
-        ConfigError: a share outside [0, 1].
+        ConfigError: a share outside [0, 2], or a layer that there is not.
         InputError: weights of different networks.
     """
-    if not 0 <= share <= 1:
-        raise ConfigError(f"share is {share}; expected a number between 0 and 1")
+    if not 0 <= share <= 2:
+        raise ConfigError(f"share is {share}; expected a number between 0 and 2, above 1 beyond the second")
     before, after = load_weights(first), load_weights(second)
     if before.architecture != replace(after.architecture, refinement=before.architecture.refinement):
         raise InputError(f"{first} has {before.architecture}, {second} {after.architecture}; expected one network")
-    model = after.build()
-    model.load_state_dict({name: before.state[name].lerp(value, share) for name, value in after.state.items()})
+    layers = {name: name.split(".")[0] for name in after.state}
+    unknown = sorted(set(keep) - set(layers.values()))
+    if unknown:
+        known = ", ".join(sorted(set(layers.values())))
+        raise ConfigError(f"there is no layer {unknown[0]} to keep; expected some of {known}")
+    model, given = after.build(), after.state
+    model.load_state_dict(
+        {
+            name: given[name] if layer in keep else before.state[name].lerp(given[name], share)
+            for name, layer in layers.items()
+        }
+    )
     kept = {name: value for name, value in after.metadata.items() if name not in ("architecture", "validation")}
     parents = [[Path(name).name, file_sha256(find_weights(name))] for name in (first, second)]
-    save_weights(output, model, {**kept, "average": json.dumps({"share": share, "of": parents})})
+    described = {"share": share, "of": parents} | ({"kept": list(keep)} if keep else {})
+    save_weights(output, model, {**kept, "average": json.dumps(described)})
     return Path(output)
 
 
@@ -48,10 +65,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", help="what the second was trained from")
     parser.add_argument("second")
-    parser.add_argument("--share", type=float, default=0.5, help="of the second (0.5)")
+    parser.add_argument("--share", type=float, default=0.5, help="of the second (0.5), at most 2")
+    parser.add_argument("--keep", nargs="+", default=[], metavar="LAYER", help="taken from the second as they are")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    print(average(options.first, options.second, options.share, options.output))
+    print(average(options.first, options.second, options.share, options.output, options.keep))
 
 
 if __name__ == "__main__":

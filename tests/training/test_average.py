@@ -43,10 +43,24 @@ def test_all_of_the_second(two: list[str], tmp_path: Path) -> None:
         assert torch.equal(found.state[name], value)
 
 
+def test_beyond_the_second_but_for_a_layer(two: list[str], tmp_path: Path) -> None:
+    first, second = (load_weights(name) for name in two)
+    output = str(tmp_path / "beyond.safetensors")
+    main([*two, "--share", "1.5", "--keep", "conv_des", "conv1a", "--output", output])
+    found = load_weights(output)
+    for name, value in found.state.items():
+        kept = name.split(".")[0] in ("conv_des", "conv1a")
+        beyond = 1.5 * second.state[name] - 0.5 * first.state[name]
+        torch.testing.assert_close(value, second.state[name] if kept else beyond)
+    assert json.loads(found.metadata["average"])["kept"] == ["conv_des", "conv1a"]
+
+
 def test_what_is_refused(two: list[str], tmp_path: Path) -> None:
     output = tmp_path / "mean.safetensors"
     with pytest.raises(ConfigError, match="share is"):
-        average(*two, 1.5, output)
+        average(*two, 2.5, output)
+    with pytest.raises(ConfigError, match="no layer conv_dse to keep; expected some of conv1a"):
+        average(*two, 0.5, output, keep=["conv_dse"])
     other = str(tmp_path / "c.safetensors")
     save_weights(other, SAMFeat(Architecture(attention="pixels")), {})
     with pytest.raises(InputError, match="expected one network"):
