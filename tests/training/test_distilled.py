@@ -80,16 +80,26 @@ def labeller_says(images: Tensor) -> list[Tensor]:
         return [logits_through(logits, images, look).sigmoid() for look in LOOKS]
 
 
-def assert_scores_of_a_look(batch: Batch) -> None:
+def looks_of(batch: Batch) -> list[int]:
+    """Through which look the labeller gave the scores of the first and of the second crops."""
+    looks = []
     for images, scores in zip(batch.images, batch.keypoints, strict=True):
         off = [float((said - scores).abs().max()) for said in labeller_says(images)]
         assert min(off) < 1e-3 < sorted(off)[1]
+        looks.append(off.index(min(off)))
+    return looks
 
 
 def test_a_batch_has_the_labellers_scores_of_every_pixel(config: TrainingConfig) -> None:
-    batch = Feed(config, CPU, Team()).draw(0)
-    assert_scores_of_a_look(batch)
-    assert batch.seen.any() and batch.valid.any()
+    feed = Feed(config, CPU, Team())
+    batch = feed.draw(0)
+    looks = looks_of(batch) + looks_of(feed.draw(1)) + looks_of(feed.draw(2))
+    assert len(set(looks)) > 1
+    confirmed = Feed(replace(config, losses=LossConfig()), CPU, Team()).draw(0)
+    assert torch.equal(batch.images, confirmed.images)
+    assert batch.seen[confirmed.seen].all()
+    assert batch.seen.sum() > confirmed.seen.sum()  # also what the other crop does not show
+    assert batch.valid.any()
 
 
 def test_real_pairs_have_them_too() -> None:
@@ -101,7 +111,7 @@ def test_real_pairs_have_them_too() -> None:
     generators = [torch.Generator().manual_seed(3) for _ in range(2)]
     find = Detector(LABELLER, choose_runtime("cpu"), looks=generators[1])
     batch = PairSampler(bank, (1.0,), distilled, *generators, find).draw()
-    assert_scores_of_a_look(batch)
+    assert len(looks_of(batch)) == 2
     assert batch.valid.any()
 
 
