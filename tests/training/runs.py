@@ -9,9 +9,10 @@ import cv2
 from torch import Tensor
 
 from samfeat_hloc.precision import Runtime, choose_runtime
-from tests.training.photographs import smooth_photo
+from tests.training.photographs import smooth_photo, write_photos
 from training.batch import Batch
-from training.config import TrainingConfig
+from training.config import PhotometricConfig, TrainingConfig
+from training.records import SourceConfig
 from training.trainer import Trainer
 
 EVERY_LOSS = {"loss", "detector", "descriptor", "relations", "groups", "edges"}
@@ -19,6 +20,15 @@ EVERY_LOSS = {"loss", "detector", "descriptor", "relations", "groups", "edges"}
 
 def runtime() -> Runtime:
     return choose_runtime("cpu", "float32")
+
+
+def labelled(folder: Path, labeller: str) -> TrainingConfig:
+    """A short run on clean crops of three photographs, whose keypoints weights find."""
+    source = SourceConfig("photos", str(write_photos(folder / "photos", 3, segmented=False)))
+    return TrainingConfig(
+        sources=(source,), output=str(folder / "run"), steps=3, pairs=2, size=96, points=40, log_every=1,
+        tensorboard=False, photometric=PhotometricConfig(0.0, 0.0), labeller=labeller,
+    )  # fmt: skip
 
 
 def log(config: TrainingConfig) -> list[dict[str, float]]:

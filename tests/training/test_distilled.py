@@ -13,15 +13,15 @@ from torch import Tensor
 from samfeat_hloc.errors import ConfigError
 from samfeat_hloc.looks import LOOKS, logits_through
 from samfeat_hloc.precision import choose_runtime
-from tests.training.photographs import smooth_photo, write_photos
+from tests.training.photographs import smooth_photo
+from tests.training.runs import labelled
 from tests.training.test_pairs import CLEAN, bank_of, scene
 from training.batch import Batch
-from training.config import LossConfig, PhotometricConfig, TrainingConfig
+from training.config import LossConfig, TrainingConfig
 from training.detector import Detector
 from training.feed import Feed
 from training.losses import distillation_loss
 from training.pairs import PairSampler
-from training.records import SourceConfig
 from training.team import Team
 from training.trainer import Trainer
 
@@ -32,12 +32,7 @@ close = torch.testing.assert_close
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainingConfig:
-    source = SourceConfig("photos", str(write_photos(tmp_path / "photos", 3, segmented=False)))
-    return TrainingConfig(
-        sources=(source,), output=str(tmp_path / "run"), steps=3, pairs=2, size=96, points=40, log_every=1,
-        tensorboard=False, photometric=PhotometricConfig(0.0, 0.0), labeller=LABELLER,
-        losses=LossConfig(detector="distilled"), weights="samfeat-photos-1",
-    )  # fmt: skip
+    return replace(labelled(tmp_path, LABELLER), losses=LossConfig(detector="distilled"), weights="samfeat-photos-1")
 
 
 def test_distillation_loss_by_hand() -> None:

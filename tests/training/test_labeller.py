@@ -11,15 +11,14 @@ from safetensors.torch import load_file
 
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.precision import choose_runtime
-from tests.training.photographs import write_photos
+from tests.training.runs import labelled
 from tests.training.test_pairs import CLEAN, bank_of, scene
 from training.batch import Batch
-from training.config import HomographyConfig, PhotometricConfig, TrainingConfig
+from training.config import HomographyConfig, TrainingConfig
 from training.corners import Corners, look_up, pixel_map
 from training.detector import Detector
 from training.feed import Feed
 from training.pairs import PairSampler
-from training.records import SourceConfig
 from training.team import Team
 from training.trainer import Trainer
 
@@ -29,11 +28,7 @@ LABELLER = "samfeat-photos-2"
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainingConfig:
-    source = SourceConfig("photos", str(write_photos(tmp_path / "photos", 3, segmented=False)))
-    return TrainingConfig(
-        sources=(source,), output=str(tmp_path / "run"), steps=3, pairs=2, size=96, points=40, log_every=1,
-        tensorboard=False, photometric=PhotometricConfig(0.0, 0.0), labeller=LABELLER,
-    )  # fmt: skip
+    return labelled(tmp_path, LABELLER)
 
 
 def drawn(config: TrainingConfig) -> Batch:
