@@ -8,7 +8,7 @@ mean of all (``losses.detector=distilled``). docs/speed.md has what it is worth 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,30 +28,50 @@ class Look(NamedTuple):
     upside_down: bool = False
     scale: float = 1.0
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether left and right, or up and down, are exchanged."""
+        return self.left_right or self.upside_down
+
 
 LOOKS = (Look(), Look(left_right=True), Look(upside_down=True), Look(scale=0.75), Look(scale=1.3))
 """In the order in which they are taken."""
 
 
-def logits_through(network: Callable[[Tensor], Tensor], images: Tensor, look: Look) -> Tensor:
-    """What a detector says of images through a look.
+def show(images: Tensor, look: Look) -> Tensor:
+    """Images (B, 3, H, W) float32 as they are shown through a look, (B, 3, h, w)."""
+    height, width = sides = _sides(images.shape[2:], look)
+    if sides != list(images.shape[2:]):
+        antialias = look.scale < 1
+        images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False, antialias=antialias)
+    return images.flip(_axes(look)) if look.mirrored else images
+
+
+def as_given(logits: Tensor, look: Look, sides: Sequence[int]) -> Tensor:
+    """What a detector says of the images that it was shown, (B, 1, h, w), at the pixels of those given.
 
     Args:
-        network: (B, 3, h, w) to (B, 1, h, w) logits.
-        images: (B, 3, H, W) float32.
-        look: how they are shown.
+        logits: float32.
+        look: how they were shown.
+        sides: (H, W) of the images that were given.
 
     Returns:
-        (B, 1, H, W), at the pixels of the images as they were given.
+        (B, 1, H, W).
     """
-    axes = [axis for axis, mirrored in ((3, look.left_right), (2, look.upside_down)) if mirrored]
-    height, width = images.shape[2:]
-    sides = [max(LEAST_SIDE, STRIDE * round(side * look.scale / STRIDE)) for side in (height, width)]
-    if look.scale == 1.0 or sides == [height, width]:
-        return network(images.flip(axes)).flip(axes)
-    shown = F.interpolate(images, sides, mode="bilinear", align_corners=False, antialias=look.scale < 1)
-    logits = network(shown.flip(axes)).flip(axes)
-    return F.interpolate(logits, (height, width), mode="bicubic", align_corners=False)
+    logits = logits.flip(_axes(look)) if look.mirrored else logits
+    if logits.shape[2:] == tuple(sides):
+        return logits
+    return F.interpolate(logits, tuple(sides), mode="bicubic", align_corners=False)
+
+
+def _axes(look: Look) -> list[int]:
+    return [axis for axis, mirrored in ((3, look.left_right), (2, look.upside_down)) if mirrored]
+
+
+def _sides(sides: Sequence[int], look: Look) -> list[int]:
+    if look.scale == 1.0:
+        return list(sides)
+    return [max(LEAST_SIDE, STRIDE * round(side * look.scale / STRIDE)) for side in sides]
 
 
 def mean_logits(each: Sequence[Tensor]) -> Tensor:

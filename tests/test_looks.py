@@ -15,7 +15,8 @@ from samfeat_hloc.extract_features import main as extract_features
 from samfeat_hloc.extractors import get_conf, get_extractor
 from samfeat_hloc.extractors.samfeat import SAMFeatConf, SAMFeatExtractor
 from samfeat_hloc.formats.features import FeatureReader
-from samfeat_hloc.looks import LOOKS, Look, logits_through, mean_logits
+from samfeat_hloc.looks import LOOKS, Look, mean_logits, show
+from tests.looking import logits_through
 from tests.training.photographs import smooth_photo
 
 close = torch.testing.assert_close
@@ -83,7 +84,7 @@ def extractor(looks: int, subpixel: bool = True) -> SAMFeatExtractor:
 
 
 def test_the_extractor_finds_keypoints_in_the_mean() -> None:
-    """Scores are the mean's at the keypoints, and descriptors those of the image as it is."""
+    """Scores are the mean's at the keypoints, and descriptors the mean of those of the looks that mirror nothing."""
     images = photo(90, 125)  # no multiple of the strides
     whole = extractor(len(LOOKS), subpixel=False)
     found = whole(images)[0]
@@ -94,8 +95,12 @@ def test_the_extractor_finds_keypoints_in_the_mean() -> None:
 
     with torch.inference_mode():
         mean = torch.stack([logits_through(logits, padded, look).sigmoid() for look in LOOKS]).mean(dim=0)
-        maps = whole.network(padded)
-        described = whole.network.describe(maps, 0, found.keypoints, (128, 96))
+        described = torch.zeros_like(found.descriptors)
+        for look in (LOOKS[0], *LOOKS[3:]):
+            maps = whole.network(show(padded, look))
+            width, height = maps.logits.shape[3], maps.logits.shape[2]
+            there = (found.keypoints + 0.5) * torch.tensor([width / 128, height / 96]) - 0.5
+            described += torch.nn.functional.normalize(whole.network.describe(maps, 0, there, (width, height)), dim=-1)
     assert found.n > 20
     columns, rows = found.keypoints.long().unbind(dim=1)
     close(mean[0, 0, rows, columns], found.scores, atol=1e-4, rtol=0)
@@ -103,6 +108,7 @@ def test_the_extractor_finds_keypoints_in_the_mean() -> None:
         float(mean[0, 0, 4:-10, 4:-7].max()), abs=1e-4
     )  # and its best is one
     close(found.descriptors, torch.nn.functional.normalize(described, dim=-1), atol=1e-4, rtol=0)
+    assert [look.mirrored for look in LOOKS] == [False, True, True, False, False]
     once = extractor(1, subpixel=False)(images)[0]
     assert (once.scores[:20] - found.scores[:20]).abs().max() > 0.01
 

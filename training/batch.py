@@ -23,9 +23,12 @@ class Batch(NamedTuple):
     groups: Tensor  # (2, B, N) int64 semantic grouping of each point; 0 uncovered, -1 unknown
     edges: Tensor  # (2, B, 1, S/4, S/4) in [0, 1], the teacher's
     edges_seen: Tensor  # (2, B, 1, S/4, S/4) bool
+    described: (
+        Tensor  # (2, B, N, D) the labeller's descriptors of the points, unit length, or 0; D is 0 with no use of it
+    )
 
 
-PAIR_AXIS = (1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1)
+PAIR_AXIS = (1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1)
 """Which axis of each part is B."""
 
 

@@ -67,6 +67,9 @@ class LossConfig:
     """Ours: keypoints finer than a pixel are trained; use it with the architecture's refinement "soft"."""
     ranking: Literal["matches", "off"] = "off"
     """Ours: keypoints whose descriptors find each other are to be scored above those whose do not."""
+    imitation: Literal["labeller", "off"] = "off"
+    """Ours: descriptors are to be those that the labeller gives the same places of clean crops, in the mean over their
+    sizes; with the detector distilled."""
     attention: Literal["held", "learned"] = "held"
     """Whether the relation and grouping losses may move the attention that weighs them. The paper's may, and then the
     attention grows until one cell's relation to itself is all that counts; see docs/training.md."""
@@ -81,6 +84,7 @@ class LossConfig:
     edges_weight: float = 1.0
     positions_weight: float = 1.0
     ranking_weight: float = 1.0
+    imitation_weight: float = 1.0
     temperature: float = 0.05
     """Of the dual softmax."""
     safe_radius: float = 6.0
@@ -163,6 +167,11 @@ class TrainingConfig:
             raise ConfigError(
                 "losses.detector=distilled wants a labeller, whose scores are learned, and losses.positions=off; "
                 f"got labeller {self.labeller}, positions {self.losses.positions}"
+            )
+        if self.losses.imitation == "labeller" and self.losses.detector != "distilled":
+            raise ConfigError(
+                "losses.imitation=labeller learns what the labeller says through its looks; it wants "
+                f"losses.detector=distilled, got {self.losses.detector}"
             )
         if self.resident_views < 2:
             raise ConfigError(f"resident_views is {self.resident_views}; expected at least 2")

@@ -35,6 +35,7 @@ class Corners(NamedTuple):
     mask: Tensor  # (B, 1, H, W) bool, the pixels that hold a corner
     positions: Tensor  # (B, 2, H, W) x, y of the corner a pixel holds; the pixel itself elsewhere
     scores: Tensor | None = None  # (B, 1, H, W) in [0, 1], of every pixel, where a network found them
+    descriptors: Tensor | None = None  # (B, D, h, w) that network's, to be read at pixels; 0 where it has none to teach
 
 
 def find_corners(images: Tensor, valid: Tensor) -> Corners:

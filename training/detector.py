@@ -7,7 +7,8 @@ from torch import Tensor
 
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.keypoints import detect, refine
-from samfeat_hloc.looks import LOOKS, logits_through
+from samfeat_hloc.looks import LOOKS, as_given, show
+from samfeat_hloc.model import Maps
 from samfeat_hloc.precision import Runtime
 from training.adaptation import MARGIN
 from training.corners import DENSITY, Corners, pixel_map
@@ -56,8 +57,10 @@ class Detector:
             InputError: the network's output is not finite.
         """
         which = 0 if self.looks is None else int(torch.randint(len(LOOKS), (), generator=self.looks))
+        look = LOOKS[which]
         with torch.inference_mode(), self.runtime.autocast():
-            logits = logits_through(self._logits, images, LOOKS[which])
+            maps = self._maps(show(images, look))
+        logits = as_given(maps.logits.float(), look, images.shape[2:])
         if not torch.isfinite(logits).all():
             raise InputError("the weights give keypoint scores that are not finite; check them, or try float32")
         found = detect(
@@ -72,7 +75,11 @@ class Detector:
             columns, rows = points.long().unbind(dim=1)
             mask[index, 0, rows, columns] = True
             positions[index, :, rows, columns] = refine(logits[index, 0], points, self.refinement).T
-        return Corners(mask, positions, torch.sigmoid(logits))
+        descriptors = maps.descriptors.float()
+        if look.mirrored:  # another place's, for a descriptor knows left from right
+            descriptors = torch.zeros_like(descriptors[:, :, :1, :1])
+        return Corners(mask, positions, torch.sigmoid(logits), descriptors)
 
-    def _logits(self, images: Tensor) -> Tensor:
-        return self.network(self.runtime.images(images) * 2 - 1).logits.float()
+    def _maps(self, images: Tensor) -> Maps:
+        maps: Maps = self.network(self.runtime.images(images) * 2 - 1)
+        return maps

@@ -57,6 +57,20 @@ def distillation_loss(logits: Tensor, scores: Tensor, seen: Tensor) -> Tensor:
     return (((least - cross) * seen).sum(dim=(1, 2, 3)) / (seen.sum(dim=(1, 2, 3)) + 1)).mean()
 
 
+def imitation_loss(descriptors: Tensor, described: Tensor, valid: Tensor) -> Tensor:
+    """How far descriptors are from another network's of the same points: the mean of 1 - cosine. Ours.
+
+    It is linear in the other's, so that what is given one at a time is learned as the average.
+
+    Args:
+        descriptors: (2, B, N, D) unit length.
+        described: (2, B, N, D) unit length, or 0 where the other says nothing.
+        valid: (B, N) bool.
+    """
+    known = valid & (described.square().sum(dim=-1) > 0.5)
+    return ((1 - (descriptors * described).sum(dim=-1)) * known).sum() / known.sum().clamp(min=1)
+
+
 def attention_weights(attention: Tensor, valid: Tensor, temperature: float) -> Tensor:
     """Softmax of the attention (B, N) over the valid points of each image (eq. 6) -> (B, N), rows sum to 1 or 0."""
     scores = (attention / temperature).masked_fill(~valid, float("-inf"))

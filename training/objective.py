@@ -20,6 +20,7 @@ from training.losses import (
     distillation_loss,
     dual_softmax_loss,
     every_scale_detector_loss,
+    imitation_loss,
     share_used,
     triplet_loss,
 )
@@ -62,6 +63,8 @@ def losses(maps: Maps, batch: Batch, config: LossConfig, sampling: str) -> dict[
         "detector": (_detector(maps, batch, config), config.detector_weight),
         "descriptor": (_descriptor(descriptors, attention, batch, config), config.descriptor_weight),
     }
+    if config.imitation != "off":
+        parts["imitation"] = (imitation_loss(descriptors, batch.described, batch.valid), config.imitation_weight)
     if config.relations != "off":
         parts["relations"] = (_relations(maps, looks, batch, config), config.relations_weight)
     if config.groups != "off":

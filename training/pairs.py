@@ -18,7 +18,7 @@ from training.config import TrainingConfig
 from training.corners import Corners, find_corners
 from training.homography import crop_around, invert, random_homographies, random_photo_from_crop, warp
 from training.photometric import Photometric
-from training.targets import confirmed, every_pixel, given, merge
+from training.targets import confirmed, every_pixel, given, given_descriptors, merge
 from training.teacher_maps import cell_centres, teach
 
 CELL, SMALL_CELL = 8, 4
@@ -60,6 +60,7 @@ class PairSampler:
         self.bank, self.config, self.generator, self.host, self._find = bank, config, generator, host, find
         self.photometric = Photometric(config.photometric, generator)
         self._distilled = config.losses.detector == "distilled"
+        self._imitated = config.losses.imitation != "off"
         self._keypoints_first = config.points_at == "keypoints"
         self._cell = SMALL_CELL if self._keypoints_first else CELL
         sources = range(len(weights))
@@ -222,10 +223,15 @@ class PairSampler:
             for side in (0, 1)
         ]
         embedding, embedding_seen, groups, edges, edges_seen = (torch.stack(part) for part in zip(*taught, strict=True))
+        described = [
+            given_descriptors(one, at) if self._imitated else at[..., :0]
+            for one, at in zip(corners, points, strict=True)
+        ]
         return Batch(
             crops.images, points, valid, near(points, valid, config.losses.safe_radius),
             torch.stack([every_pixel(one) for one in corners]), seen,
             embedding, embedding_seen, torch.where(valid, groups, -1), edges, edges_seen,
+            torch.stack(described),
         )  # fmt: skip
 
 

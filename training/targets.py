@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
+from samfeat_hloc.errors import InputError
+from samfeat_hloc.sampling import sample
 from training.corners import Corners, agree, look_up, pixel_map, target_map
 from training.homography import invert
 
@@ -55,3 +57,15 @@ def merge(chosen: Tensor, first: Corners, second: Corners) -> Corners:
 def every_pixel(corners: Corners) -> Tensor:
     """What pixels of the crops are taught, (B, 1, S, S) in [0, 1]: the scores where every pixel has one, else bells."""
     return target_map(corners) if corners.scores is None else corners.scores
+
+
+def given_descriptors(corners: Corners, points: Tensor) -> Tensor:
+    """The unit descriptors (B, N, D) that a network which found the corners gives to points (B, N, 2); 0 where none.
+
+    Raises:
+        InputError: nothing that describes points found the corners.
+    """
+    if corners.descriptors is None:
+        raise InputError("what finds keypoint targets describes no points; losses.imitation wants a labeller's network")
+    size = (corners.mask.shape[3], corners.mask.shape[2])
+    return F.normalize(sample(corners.descriptors, points, size, "exact"), dim=-1)

@@ -14,7 +14,7 @@ from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.inference import InferenceNetwork
 from samfeat_hloc.inference_stages import InferenceMaps
 from samfeat_hloc.keypoints import Keypoints, detect, refine
-from samfeat_hloc.looks import LOOKS, logits_through, mean_logits
+from samfeat_hloc.looks import LOOKS, Look, as_given, mean_logits, show
 from samfeat_hloc.model import MIN_SIDE
 from samfeat_hloc.precision import Precision, Runtime, choose_runtime
 
@@ -161,15 +161,24 @@ class SAMFeatExtractor(nn.Module):
             images = F.pad(images, (0, padding[0], 0, padding[1]), mode="replicate")
         scaled = images * 2 - 1
         del images  # its memory is wanted
-        again = [logits_through(self._look, scaled, look) for look in LOOKS[1 : self.conf.looks]]
+        logits, resized = list[Tensor](), list[InferenceMaps]()
+        for look in LOOKS[1 : self.conf.looks]:
+            said, maps = self._through(look, scaled)
+            logits.append(said)
+            resized.extend([] if maps is None else [maps])
         scaled = scaled.to(self.runtime.dtype)
         maps = self.network(scaled)
-        if again:
-            maps = maps._replace(logits=mean_logits([maps.logits, *again]))
-        return self._features(maps, inner, size)
+        if logits:
+            maps = maps._replace(logits=mean_logits([maps.logits, *logits]))
+        return self._features([maps, *resized], inner, size)
 
-    def _look(self, images: Tensor) -> Tensor:
-        return self.network.keypoint_logits(images.to(self.runtime.dtype))
+    def _through(self, look: Look, images: Tensor) -> tuple[Tensor, InferenceMaps | None]:
+        """Keypoint logits at the pixels of the images, and all the maps where they describe points: not mirrored."""
+        shown = show(images, look).to(self.runtime.dtype)
+        if look.mirrored:
+            return as_given(self.network.keypoint_logits(shown), look, images.shape[2:]), None
+        maps = self.network(shown)
+        return as_given(maps.logits, look, images.shape[2:]), maps
 
     def _inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(W, H) that the network sees, before padding."""
@@ -182,7 +191,11 @@ class SAMFeatExtractor(nn.Module):
             width, height = 16 * round(width / 16), 16 * round(height / 16)
         return max(width, MIN_SIDE), max(height, MIN_SIDE)
 
-    def _features(self, maps: InferenceMaps, inner: tuple[int, int], size: tuple[int, int]) -> list[SAMFeatFeatures]:
+    def _features(
+        self, looks: list[InferenceMaps], inner: tuple[int, int], size: tuple[int, int]
+    ) -> list[SAMFeatFeatures]:
+        """Of the maps of the images as they are, which hold the logits, and of those resized, which describe, too."""
+        maps = looks[0]
         logits = maps.logits
         if self.conf.add_edges:
             logits = logits + F.interpolate(maps.edges, logits.shape[2:], mode="bilinear", align_corners=False)
@@ -192,11 +205,11 @@ class SAMFeatExtractor(nn.Module):
             max_keypoints=conf.max_keypoints, rounds=conf.nms_rounds,
             image_sizes=torch.tensor([inner], device=logits.device).expand(len(logits), 2),
         )  # fmt: skip
-        return [self._of_one(maps, logits, i, keypoints, inner, size) for i, keypoints in enumerate(found)]
+        return [self._of_one(looks, logits, i, keypoints, inner, size) for i, keypoints in enumerate(found)]
 
     def _of_one(
         self,
-        maps: InferenceMaps,
+        looks: list[InferenceMaps],
         logits: Tensor,
         index: int,
         found: Keypoints,
@@ -205,14 +218,15 @@ class SAMFeatExtractor(nn.Module):
     ) -> SAMFeatFeatures:
         points = refine(logits[index, 0], found.points, self.refinement) if self.conf.subpixel else found.points
         padded = (logits.shape[3], logits.shape[2])
-        descriptors = self.network.describe(maps, index, points, padded)
-        attention = self.network.attend(maps, index, points, padded)
+        each = [F.normalize(self.network.describe(maps, index, points, padded), dim=-1) for maps in looks]
+        descriptors = F.normalize(torch.stack(each).sum(dim=0), dim=-1) if len(each) > 1 else each[0]
+        attention = self.network.attend(looks[0], index, points, padded)
         scale = torch.tensor(size, device=points.device) / torch.tensor(inner, device=points.device)
         if self.conf.fit == "resize16":
             points = points * scale  # the release scales with no half-pixel shift
         elif inner != size:
             points = (points + 0.5) * scale - 0.5
-        return SAMFeatFeatures(points, F.normalize(descriptors, dim=-1), found.scores, attention)
+        return SAMFeatFeatures(points, descriptors, found.scores, attention)
 
 
 def _shrinks(size: tuple[int, int], inner: tuple[int, int]) -> bool:

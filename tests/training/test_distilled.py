@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from samfeat_hloc.errors import ConfigError
-from samfeat_hloc.looks import LOOKS, logits_through
+from samfeat_hloc.looks import LOOKS
+from samfeat_hloc.model import Maps
 from samfeat_hloc.precision import choose_runtime
+from tests.looking import logits_through
 from tests.training.photographs import smooth_photo
 from tests.training.runs import labelled
 from tests.training.test_pairs import CLEAN, bank_of, scene
@@ -117,11 +119,12 @@ def test_every_look_is_taken_and_a_seed_takes_the_same() -> None:
         find = Detector(LABELLER, choose_runtime("cpu"), looks=torch.Generator().manual_seed(1))
         shown: list[tuple[bool, bool, int]] = []
 
-        def logits(images: Tensor, shown: list[tuple[bool, bool, int]] = shown) -> Tensor:
+        def maps(images: Tensor, shown: list[tuple[bool, bool, int]] = shown) -> Maps:
             shown.append((bool(images[..., :16].mean() < 0.5), bool(images[:, :, :16].mean() < 0.5), images.shape[2]))
-            return images.mean(dim=1, keepdim=True)
+            grey = images.mean(dim=1, keepdim=True)
+            return Maps(grey, images, grey, images, grey)
 
-        find._logits = logits  # type: ignore[method-assign]
+        find._maps = maps  # type: ignore[method-assign]
         image = torch.zeros(1, 3, 96, 96)
         image[:, :, 48:, :] += 0.45
         image[..., 48:] += 0.45
