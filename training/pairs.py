@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from kornia.geometry.linalg import transform_points
 from torch import Tensor
 
@@ -18,13 +17,9 @@ from training.config import TrainingConfig
 from training.corners import Corners, find_corners
 from training.homography import crop_around, invert, random_homographies, random_photo_from_crop, warp
 from training.photometric import Photometric
+from training.points import PointSampler
 from training.targets import confirmed, every_pixel, given, given_descriptors, merge
 from training.teacher_maps import cell_centres, teach
-
-CELL, SMALL_CELL = 8, 4
-"""One point at most is drawn from each cell of this many pixels: evenly, and where keypoints come first."""
-KEYPOINT_SHARE = 0.7
-"""Chance that a keypoint is preferred over the other pixels of its cell."""
 
 
 class _Crops(NamedTuple):
@@ -61,8 +56,7 @@ class PairSampler:
         self.photometric = Photometric(config.photometric, generator)
         self._distilled = config.losses.detector == "distilled"
         self._imitated = config.losses.imitation != "off"
-        self._keypoints_first = config.points_at == "keypoints"
-        self._cell = SMALL_CELL if self._keypoints_first else CELL
+        self._points = PointSampler(config, self._rand)
         sources = range(len(weights))
         self._views = [(bank.view_source == source).nonzero().flatten() for source in sources]
         self._pairs = [(bank.pair_source == source).nonzero().flatten() for source in sources]
@@ -111,7 +105,7 @@ class PairSampler:
         second, second_seen = confirmed(found[1], found[0], crops.shows[1], crops.shows[0], first_from_second)
         shared = torch.stack([first_seen, second_seen])
         corners, seen = (found, crops.shows) if self._distilled else self._targets(crops, [first, second], shared)
-        first_points, valid = self._spread_points(corners[0].mask, shared[0])
+        first_points, valid = self._points.anywhere(corners[0].mask, shared[0])
         points = torch.stack([first_points, transform_points(second_from_first, first_points)])
         return self._batch(crops, points, valid, corners, seen)
 
@@ -146,7 +140,7 @@ class PairSampler:
             ]
         )
         inside = ((positions >= 0) & (positions <= size - 1)).all(dim=-1).all(dim=0) & used
-        points, valid = self._scattered_points(positions, inside, corners[0].mask)
+        points, valid = self._points.among(positions, inside, corners[0].mask)
         return self._batch(crops, points, valid, corners, seen)
 
     def _crop(self, views: Tensor, photo_from_crop: Tensor) -> _Crops:
@@ -180,42 +174,6 @@ class PairSampler:
             targets.append(merge(has[side], labels, found[side]))
         return targets, torch.where(has[:, :, None, None, None], crops.shows, seen)
 
-    def _spread_points(self, keypoints: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (n, N, 2) of the first crop, at most one a cell, keypoints preferred, and which are seen in both."""
-        size = self.config.size
-        prefer = self._rand(*keypoints.shape) < KEYPOINT_SHARE
-        priority = (self._rand(*keypoints.shape) + (keypoints & prefer)).masked_fill(~shared, -1.0)
-        best, index = F.max_pool2d(priority, self._cell, return_indices=True)
-        best, index = best.flatten(1), index.flatten(1)
-        cells = self._rand(*best.shape).masked_fill(best < 0, -1.0)
-        if self._keypoints_first:
-            cells = cells + (best >= 1)
-        order = _first(cells, self.config.points)
-        index, valid = index.gather(1, order), best.gather(1, order) >= 0
-        points = torch.stack([index % size, index // size], dim=-1).float()
-        return _pad(points, self.config.points), _pad(valid, self.config.points)
-
-    def _scattered_points(self, positions: Tensor, inside: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
-        """N of the correspondences (2, n, M, 2), at most one a cell of the first crop, those at keypoints preferred."""
-        size, count = self.config.size, self.config.points
-        pixel = positions[0].round().clamp(0, size - 1).long()
-        corner = keypoints.flatten(1).gather(1, pixel[..., 1] * size + pixel[..., 0])
-        prefer = self._rand(*inside.shape) < KEYPOINT_SHARE
-        priority = (self._rand(*inside.shape) + (corner & prefer)).masked_fill(~inside, -1.0)
-        across = (size + self._cell - 1) // self._cell
-        cell = pixel[..., 1] // self._cell * across + pixel[..., 0] // self._cell
-        best = torch.full((len(cell), across * across), -1.0, device=cell.device)
-        best = best.scatter_reduce(1, cell, priority, "amax")
-        winner = inside & (priority == best.gather(1, cell))
-        cells = self._rand(*inside.shape).masked_fill(~winner, -1.0)
-        if self._keypoints_first:
-            cells = cells + (winner & (priority >= 1))
-        order = _first(cells, count)
-        chosen = torch.stack([side.gather(1, order[..., None].expand(-1, -1, 2)) for side in positions])
-        valid = _pad(winner.gather(1, order), count)
-        points = torch.stack([_pad(side, count) for side in chosen])
-        return torch.where(valid[..., None], points, torch.zeros_like(points)), valid
-
     def _batch(self, crops: _Crops, points: Tensor, valid: Tensor, corners: list[Corners], seen: Tensor) -> Batch:
         config = self.config
         taught = [
@@ -233,17 +191,6 @@ class PairSampler:
             embedding, embedding_seen, torch.where(valid, groups, -1), edges, edges_seen,
             torch.stack(described),
         )  # fmt: skip
-
-
-def _first(priority: Tensor, count: int) -> Tensor:
-    """Indices of the largest entries of each row, at most count."""
-    return priority.argsort(dim=1, descending=True)[:, :count]
-
-
-def _pad(values: Tensor, count: int) -> Tensor:
-    """(n, k, ...) filled up with zeros to (n, count, ...)."""
-    missing = count - values.shape[1]
-    return torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], dim=1) if missing else values
 
 
 def _spread(points: Tensor, used: Tensor) -> Tensor:
