@@ -1,9 +1,10 @@
-"""Keypoint logits of images that a network is shown mirrored and in other sizes, and their mean.
+"""Images that a network is shown mirrored and in other sizes, and the mean of the keypoint logits it then gives.
 
 A detector that is asked about one photograph several times errs each time otherwise, and the mean of what it says is
 the better detector: homographic adaptation with heat maps (DeTone et al., SuperPoint, CVPRW 2018), of few and exact
-views. At inference ``looks`` of the extractor's conf averages the first of `LOOKS`; in training a student learns the
-mean of all (``losses.detector=distilled``). docs/speed.md has what it is worth and what it costs.
+views. So do descriptors, in other sizes alone: mirrored they are another place's. At inference ``looks`` of the
+extractor's conf averages the first of `LOOKS`; in training a student learns the mean of all
+(``losses.detector=distilled``, ``losses.imitation=labeller``). docs/speed.md has what it is worth and what it costs.
 """
 
 from __future__ import annotations

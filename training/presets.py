@@ -100,6 +100,24 @@ def photos_5() -> TrainingConfig:
     return replace(photos_4(), weights="samfeat-photos-4", labeller="samfeat-photos-4", steps=1200, seed=4)
 
 
+def photos_7() -> TrainingConfig:
+    """The recipe of ``samfeat-photos-7``: what samfeat-photos-6 says of pixels and points through mirrored and resized
+    looks is taught to one pass; docs/weights.md has what it started from."""
+    return replace(
+        photos_5(),
+        weights="samfeat-photos-6",
+        losses=replace(
+            photos_5().losses, detector="distilled", detector_weight=50.0, positions="off", imitation="labeller",
+            imitation_weight=20.0,
+        ),
+        labeller="samfeat-photos-6",
+        steps=520,
+        learning_rate=2e-4,
+        ema=0.99,
+        seed=12,
+    )  # fmt: skip
+
+
 def town() -> TrainingConfig:
     """A rendered town alone, with exact depth and instance masks: no data to download."""
     source = SourceConfig("town", "outputs/town-1000", teacher="rendered")
@@ -128,6 +146,7 @@ PRESETS: dict[str, Callable[[], TrainingConfig]] = {
     "photos-3": photos_3,
     "photos-4": photos_4,
     "photos-5": photos_5,
+    "photos-7": photos_7,
     "town": town,
     "smoke": smoke,
 }

@@ -33,7 +33,7 @@ class SAMFeatConf:
         nms_radius: pixels, Chebyshev distance.
         nms_rounds: of the suppression; None runs it to the end, see `samfeat_hloc.keypoints.suppress`.
         border: keypoints nearer to the image's border are dropped, pixels.
-        looks: how often the network looks for keypoints, mirrored and in other sizes; the mean of what it says is more
+        looks: how often the network looks at an image, mirrored and in other sizes; the mean of what it says is more
             accurate and takes its time: 2 to 5, see `samfeat_hloc.looks`. 1: once.
         subpixel: refine keypoints, in the way the weights were trained for.
         add_edges: add the edge map to the keypoint logits, as the released inference does.

@@ -121,7 +121,8 @@ def test_without_imitation_nothing_is_described(config: TrainingConfig) -> None:
 def test_training_brings_the_descriptors_to_the_labellers(config: TrainingConfig) -> None:
     """samfeat-photos-1's become like samfeat-photos-5's, which are whitened, on a photograph it was not shown."""
     alone = replace(TAUGHT, detector_weight=0.0, descriptor_weight=0.0, relations="off", groups="off", edges="off")
-    run = replace(config, labeller="samfeat-photos-5", steps=20, learning_rate=3e-4, warmup_steps=1, ema=0.0, losses=alone)
+    run = replace(config, labeller="samfeat-photos-5", losses=alone, steps=20, learning_rate=3e-4, warmup_steps=1)
+    run = replace(run, ema=0.0)
     trainer = Trainer(run, choose_runtime("cpu", "float32"))
     image = torch.from_numpy(photos()[0].image[:96, :96].copy()).permute(2, 0, 1).float()[None] / 255
     points = torch.rand(1, 60, 2, generator=torch.Generator().manual_seed(2)) * 80 + 8
