@@ -47,7 +47,7 @@ class Detector:
         self.sha256 = loaded.sha256
         self.runtime, self.threshold, self.density, self.radius = runtime, threshold, density, radius
         self.looks = looks
-        self.refinement = loaded.architecture.refinement
+        self.refinement, self.descriptor_dim = loaded.architecture.refinement, loaded.architecture.descriptor_dim
         self.network = runtime.prepare(loaded.build())
 
     def __call__(self, images: Tensor, valid: Tensor) -> Corners:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from samfeat_hloc.config import to_dict
-from samfeat_hloc.errors import ConfigError
+from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.precision import choose_runtime
 from training.adaptation import Finder
 from training.bank import Bank
@@ -82,6 +82,9 @@ class Feed:
 
     Attributes:
         generator, host: random states on the device and on the CPU; save both to go on.
+
+    Raises:
+        InputError: a labeller whose descriptors, which are to be imitated, have another length than the network's.
     """
 
     def __init__(self, config: TrainingConfig, device: torch.device, team: Team) -> None:
@@ -91,10 +94,17 @@ class Feed:
         self._find: Finder = find_corners
         if config.labeller is not None:
             looks = self.host if config.losses.detector == "distilled" else None
-            self._find = Detector(
+            labeller = Detector(
                 config.labeller, choose_runtime(str(device)), density=config.label_density, radius=config.label_radius,
                 looks=looks,
             )  # fmt: skip
+            mine, theirs = config.architecture.descriptor_dim, labeller.descriptor_dim
+            if config.losses.imitation != "off" and mine != theirs:
+                raise InputError(
+                    f"descriptors of length {mine} cannot imitate {config.labeller}'s of length {theirs}; "
+                    f"give architecture.descriptor_dim={theirs}, or another labeller"
+                )
+            self._find = labeller
         self._pack = open_pack(config, team)
         self._chapter = -1
 

@@ -144,6 +144,9 @@ def test_training_brings_the_descriptors_to_the_labellers(config: TrainingConfig
 def test_what_does_not_go_with_imitation_is_refused(config: TrainingConfig) -> None:
     with pytest.raises(ConfigError, match="detector=distilled, got fused"):
         replace(config, losses=LossConfig(imitation="labeller"))
+    short = replace(config.architecture, descriptor_dim=64)
+    with pytest.raises(InputError, match="length 64 cannot imitate samfeat-photos-2's of length 128"):
+        Feed(replace(config, architecture=short), CPU, Team())
     generators = [torch.Generator().manual_seed(3) for _ in range(2)]
     with pytest.raises(InputError, match="describes no points"):
         PairSampler(bank_of(photos()), (1.0,), replace(CLEAN, losses=TAUGHT, labeller=LABELLER), *generators).draw()
