@@ -165,7 +165,8 @@ class SAMFeatExtractor(nn.Module):
         for look in LOOKS[1 : self.conf.looks]:
             said, maps = self._through(look, scaled)
             logits.append(said)
-            resized.extend([] if maps is None else [maps])
+            if maps is not None:
+                resized.append(maps)
         scaled = scaled.to(self.runtime.dtype)
         maps = self.network(scaled)
         if logits:
