@@ -8,18 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses, times_pixels
-from samfeat_hloc.model import EdgeAttention, SAMFeat, resize
+from samfeat_hloc.inference_guidance import Guidance
+from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses
+from samfeat_hloc.model import SAMFeat, resize
+from samfeat_hloc.phases import PHASES, Phase, enlarge, moved
 from samfeat_hloc.sampling import bilinear_taps
 
 STRIP_PIXELS = 20_480
 """Pixels of the full-resolution strips: 64 channels of them in bfloat16 are 2.5 MiB."""
-
-PART_BYTES = 8 * 2**20
-"""Of queries, of keys and of values that attend at once on a CPU."""
-
-LANES = 16
-"""Rows of a matrix that a CPU multiplies together."""
 
 
 class InferenceMaps(NamedTuple):
@@ -35,11 +31,12 @@ class Levels(NamedTuple):
     """What the convolutions give; h and w are H/4 and W/4."""
 
     taps: Tensor  # `ThinHead.taps` of the finest heat map
-    half: Tensor  # (B, 1, H/2, W/2) float32, the second heat map
+    half: Tensor  # (B, 1, H, W) float32, the second heat map, the mean of its phases
     c1: Tensor  # (B, 64, h, w)
     c2: Tensor  # (B, 64, h, w)
     c3: Tensor  # (B, 128, h, w)
     c4: Tensor  # (B, 128, H/8, W/8)
+    others: list[tuple[Phase, Tensor]]  # (B, 128, h or h + 1, w or w + 1), c3 of the other phases
 
 
 class Stages:
@@ -50,6 +47,7 @@ class Stages:
         self.dtype = dtype
         device = model.conv1a.weight.device
         self.plain = plain or device.type != "cpu"
+        self.phases = PHASES[1 : model.architecture.phases]
         fused = not self.plain and onednn_fuses(device, dtype)
 
         def convolution(layer: nn.Conv2d, relu: bool = True) -> Convolution:
@@ -91,25 +89,37 @@ class Stages:
         """The logits, the edges, and the features before they attend; the layers' memory is given back."""
         height, width = images.shape[2:]
         quarter = (height // 2 // 2, width // 2 // 2)
-        taps, half, c1, c2, c3, c4 = self._levels(images, quarter)
+        taps, half, c1, c2, c3, c4, others = self._levels(images, quarter)
         features = torch.cat([c1, c2, c3, resize(c4, quarter)], dim=1)
         edges = torch.sigmoid(self.edge(features).float())
-        guided = self.architecture.attention != "off"
         logits = self.heads[0].assemble(taps)
-        logits += resize(half, (height, width))
-        logits += resize(self.heads[2](c3 * edges.to(self.dtype) + c3 if guided else c3), (height, width))
+        logits += half
+        third = resize(self.heads[2](self._weigh(c3, edges)), (height, width))
+        for phase, maps in others:
+            heat = self.heads[2](self._weigh(maps, moved(edges, phase, (maps.shape[2], maps.shape[3]))))
+            third += enlarge(heat, 4, phase.pixels, (height, width))
+        logits += third / (1 + len(others)) if others else third
         logits += resize(self.heads[3](c4), (height, width))
         return logits, edges, features
 
+    def _weigh(self, maps: Tensor, edges: Tensor) -> Tensor:
+        return maps if self.architecture.attention == "off" else maps * edges.to(self.dtype) + maps
+
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
-        taps, pooled, c1 = self._full_resolution(images)
-        c2 = self._block(0, pooled)
+        size = (images.shape[2], images.shape[3])
+        taps, c1, *pooled = self._full_resolution(images)
+        halved = [self._block(0, maps) for maps in pooled]
+        c2 = halved[0]
         c3 = self._block(1, self._halve(c2))
         c4 = self._block(2, self._halve(c3))
+        half = resize(self.heads[1](c2), size)
+        if len(halved) > 1:
+            half = (half + enlarge(self.heads[1](halved[1]), 2, 1, size)) / 2
+        moved_c3 = [self._block(1, self._halve_moved(halved[phase.first], phase.second)) for phase in self.phases]
+        others = [(phase, self._values(maps, "conv3b")) for phase, maps in zip(self.phases, moved_c3, strict=True)]
         top = self._values(c4, "conv4b") + self.student[1](self.student[0](c4))
-        return Levels(
-            taps, self.heads[1](c2), c1, self._resized(c2, "conv2b", quarter), self._values(c3, "conv3b"), top
-        )
+        c2, c3 = self._resized(c2, "conv2b", quarter), self._values(c3, "conv3b")
+        return Levels(taps, half, c1, c2, c3, top, others)
 
     def _block(self, index: int, maps: Tensor) -> Tensor:
         first, second = self.middle[index]
@@ -123,34 +133,43 @@ class Stages:
         """The same at another size."""
         return resize(maps, target)
 
-    def _full_resolution(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The first two layers: what the heat map, the next layer and the descriptor take of them.
+    def _full_resolution(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The first two layers: what the heat map, the next layers and the descriptor take of them.
 
         Returns:
-            `ThinHead.taps` of the finest heat map (B, _, H, W), (B, 64, H/2, W/2) pooled, (B, 64, H/4, W/4) resized.
+            `ThinHead.taps` of the finest heat map (B, _, H, W), (B, 64, H/4, W/4) resized, (B, 64, H/2, W/2) halved,
+            and with more phases than one the same on the moved grid, a row and a column larger.
         """
         batch, _, height, width = images.shape
         rows = max(4, STRIP_PIXELS // (batch * width) // 4 * 4)
         if self.plain or height % 4 or width % 4:
             rows = height
         parts = [self._strip(images, top, min(top + rows, height)) for top in range(0, height, rows)]
-        if len(parts) == 1:
-            return parts[0]
-        taps, pooled, shrunk = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
-        return taps, pooled, shrunk
+        return parts[0] if len(parts) == 1 else tuple(torch.cat(part, dim=2) for part in zip(*parts, strict=True))
 
-    def _strip(self, images: Tensor, top: int, bottom: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _strip(self, images: Tensor, top: int, bottom: int) -> tuple[Tensor, ...]:
         height = images.shape[2]
-        start, end = max(top - 2, 0), min(bottom + 2, height)  # a 3x3 layer takes one more row at either side
+        before = int(bool(self.phases) and top > 0)  # the moved grid's first cells begin a row higher
+        first = top - before
+        start, end = max(first - 2, 0), min(bottom + 2, height)  # a 3x3 layer takes one more row at either side
         hidden = self.conv1a(images[:, :, start:end])
-        hidden = hidden[:, :, max(top - 1, 0) - start : min(bottom + 1, height) - start]
-        if top == 0 or bottom == height:
-            hidden = F.pad(hidden, (0, 0, int(top == 0), int(bottom == height)))
+        hidden = hidden[:, :, max(first - 1, 0) - start : min(bottom + 1, height) - start]
+        if first == 0 or bottom == height:
+            hidden = F.pad(hidden, (0, 0, int(first == 0), int(bottom == height)))
         c1 = self.conv1b(hidden, rows_padded=False)
-        return self.heads[0].taps(c1), self._halve(c1), self._shrink(c1)
+        strip = c1[:, :, before:]
+        results = self.heads[0].taps(strip), self._shrink(strip), self._halve(strip)
+        if not self.phases:
+            return results
+        halved = self._halve_moved(c1, 1, above=first == 0)
+        return *results, halved if bottom == height else halved[:, :, : (bottom - top) // 2]
 
     def _halve(self, maps: Tensor) -> Tensor:
         return F.max_pool2d(maps, 2)
+
+    def _halve_moved(self, maps: Tensor, shift: int, above: bool = True) -> Tensor:
+        """`samfeat_hloc.phases.halve`; where nothing is `above`, rows are halved from the first on."""
+        return F.max_pool2d(maps, 2, padding=(shift if above else 0, shift), ceil_mode=True)
 
     def _shrink(self, c1: Tensor) -> Tensor:
         height, width = c1.shape[2:]
@@ -178,57 +197,3 @@ class Stages:
         weights = along_y[:, :, None, :, None] * along_x[:, None, :, None, :] * inside[:, None, None]
         read = torch.bmm(weights.reshape(-1, 9, 16).to(self.dtype), patches)
         return torch.addmm(self.conv_des.bias, read.flatten(1), self.described).float()  # type: ignore[arg-type]
-
-
-class Guidance:
-    """Edge attention guidance over rows, with matrix products in place of 1x1 convolutions.
-
-    Rows attend in each channel by itself, so that a CPU takes the channels in parts, which need less memory at once.
-    """
-
-    def __init__(self, module: EdgeAttention, dtype: torch.dtype) -> None:
-        self.module = module
-        self.attention = module.attention
-        self.dtype = dtype
-        layers = (module.query_conv, module.key_conv, module.value_conv)
-        self.weights = [layer.weight.detach().flatten(1).to(dtype) for layer in layers]
-        self.query_bias, self.value_bias = (
-            layer.bias.detach().to(dtype)[:, None, None]  # type: ignore[union-attr]
-            for layer in (module.query_conv, module.value_conv)
-        )
-
-    def __call__(self, features: Tensor, edges: Tensor) -> Tensor:
-        """(B, C, h, w), (B, 1, h, w) -> (B, C, h, w), channels last; the features given are overwritten."""
-        if self.attention == "pixels":
-            with torch.autocast(features.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                guided: Tensor = self.module(features * edges, features)
-            return guided.to(self.dtype, memory_format=torch.channels_last)
-        scale = EdgeAttention.RELEASED_SCALE if self.attention == "released" else 1.0 / features.shape[3]
-        weighted = self._weigh(features, edges)
-        for part in self._parts(features):
-            attended = self._attend(weighted, part, scale)
-            features[:, part].add_(attended.contiguous(memory_format=torch.channels_last))
-        return features
-
-    @staticmethod
-    def _parts(features: Tensor) -> list[slice]:
-        channels = features.shape[1]
-        if features.device.type != "cpu":
-            return [slice(0, channels)]
-        count = -(-features.numel() * features.element_size() // PART_BYTES)
-        step = -(-channels // (count * LANES)) * LANES
-        return [slice(first, min(first + step, channels)) for first in range(0, channels, step)]
-
-    def _weigh(self, features: Tensor, edges: Tensor) -> Tensor:
-        return features * edges
-
-    def _attend(self, weighted: Tensor, part: slice, scale: float) -> Tensor:
-        """What some channels of the features get: (B, C, h, w) -> (B, D, h, w)."""
-        batch, _, height, width = weighted.shape
-        query, key, value = (times_pixels(weight[part], weighted).reshape(-1, height, width) for weight in self.weights)
-        query_bias, value_bias = (bias[part].repeat(batch, 1, 1) for bias in (self.query_bias, self.value_bias))
-        bias = key.sum(dim=2)[:, None] * (query_bias * scale)  # (B * D, 1, h); the rest is equal for all keys
-        scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale)
-        del query, key
-        weights = torch.softmax(scores, dim=2)  # in float32 inside, whatever the dtype
-        return torch.baddbmm(value_bias, weights, value).unflatten(0, (batch, -1))

@@ -1,7 +1,7 @@
 """The SAMFeat network.
 
 Arithmetic and state-dict keys are those of the released implementation (``nets/network.py``), so that the authors'
-checkpoint loads with no conversion. The only liberty is the *attention* switch of `Architecture`, which travels in the
+checkpoint loads with no conversion. What differs from the release are switches of `Architecture`, which travels in the
 checkpoint's metadata.
 """
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samfeat_hloc.errors import ConfigError, InputError
+from samfeat_hloc.phases import CHOICES, PHASES, enlarge, halve, moved
 
 MIN_SIDE = 32
 MAX_ATTENTION_PIXELS = 512 * 512
@@ -40,12 +41,15 @@ class Architecture:
             ``exact``: the pixel's centre.
         refinement: how keypoints get positions finer than a pixel, see `samfeat_hloc.keypoints.refine`. ``soft`` is
             for weights that were trained with the position loss.
+        phases: grids of halves and quarters that keypoint logits are averaged over, 1 (as released), 2 or 4, see
+            `samfeat_hloc.phases`. No weight depends on it.
     """
 
     attention: Literal["released", "rows", "pixels", "off"] = "released"
     descriptor_dim: int = 128
     sampling: Literal["released", "exact"] = "released"
     refinement: Literal["quadratic", "soft"] = "quadratic"
+    phases: int = 1
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
@@ -54,6 +58,8 @@ class Architecture:
             raise ConfigError(f"sampling is {self.sampling!r}; expected 'released' or 'exact'")
         if self.refinement not in ("quadratic", "soft"):
             raise ConfigError(f"refinement is {self.refinement!r}; expected 'quadratic' or 'soft'")
+        if self.phases not in CHOICES:
+            raise ConfigError(f"phases is {self.phases}; expected one of {', '.join(map(str, CHOICES))}")
 
 
 class Maps(NamedTuple):
@@ -154,7 +160,7 @@ class SAMFeat(nn.Module):
         features = torch.cat([_resize(c1, c3), _resize(c2, c3), c3, _resize(c4, c3)], dim=1)
         edges = torch.sigmoid(self.conv_edg(features))
         guided = self.architecture.attention != "off"
-        scales = self._detect(c1, c2, c3 * edges + c3 if guided else c3, c4)
+        scales = self._detect(c1, c2, c3, c4, edges if guided else None)
         weights = (self.fuse_weight_1, self.fuse_weight_2, self.fuse_weight_3, self.fuse_weight_4)
         logits = scales[0] * weights[0] + scales[1] * weights[1] + scales[2] * weights[2] + scales[3] * weights[3]
         if guided:
@@ -165,16 +171,48 @@ class SAMFeat(nn.Module):
 
     def _backbone(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         c1 = F.relu(self.conv1b(F.relu(self.conv1a(images))))
-        c2 = F.relu(self.conv2b(F.relu(self.conv2a(F.max_pool2d(c1, 2)))))
-        c3 = F.relu(self.conv3b(F.relu(self.conv3a(F.max_pool2d(c2, 2)))))
+        c2 = self._second(F.max_pool2d(c1, 2))
+        c3 = self._third(F.max_pool2d(c2, 2))
         c4 = F.relu(self.conv4b(F.relu(self.conv4a(F.max_pool2d(c3, 2)))))
         student = self.dist_conv_feat(c4)
         return c1, c2, c3, c4 + self.dist_conv_fushion(student), student
 
-    def _detect(self, c1: Tensor, c2: Tensor, c3: Tensor, c4: Tensor) -> list[Tensor]:
+    def _second(self, halved: Tensor) -> Tensor:
+        return F.relu(self.conv2b(F.relu(self.conv2a(halved))))
+
+    def _third(self, halved: Tensor) -> Tensor:
+        return F.relu(self.conv3b(F.relu(self.conv3a(halved))))
+
+    def _detect(self, c1: Tensor, c2: Tensor, c3: Tensor, c4: Tensor, edges: Tensor | None) -> list[Tensor]:
+        """The heat maps of the four scales at full size; where edges guide, they weigh the third's cells."""
         first = self.heatmap1(c1)
-        coarse = (self.heatmap2(c2), self.heatmap3(c3), self.heatmap4(c4))
-        return [first, *(_resize(scale, first) for scale in coarse)]
+        half = _resize(self.heatmap2(c2), first)
+        quarter = _resize(self.heatmap3(c3 if edges is None else c3 * edges + c3), first)
+        if self.architecture.phases > 1:
+            half, quarter = self.average_phases(c1, c2, edges, half, quarter)
+        return [first, half, quarter, _resize(self.heatmap4(c4), first)]
+
+    def average_phases(
+        self, c1: Tensor, c2: Tensor, edges: Tensor | None, half: Tensor, quarter: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The second and the third heat map (B, 1, H, W) in the mean over the phases, those given being the first's.
+
+        Args:
+            c1, c2: (B, 64, H, W) and (B, 64, H/2, W/2), the first two scales.
+            edges: (B, 1, H/4, W/4) that weigh the third scale; None: nothing does.
+            half, quarter: (B, 1, H, W), the heat maps of the first phase.
+        """
+        size = (c1.shape[2], c1.shape[3])
+        halved, halves, quarters = [c2], [half], [quarter]
+        for phase in PHASES[1 : self.architecture.phases]:
+            if phase.first == len(halved):
+                halved.append(self._second(halve(c1, phase.first)))
+                halves.append(enlarge(self.heatmap2(halved[-1]), 2, phase.first, size))
+            c3 = self._third(halve(halved[phase.first], phase.second))
+            if edges is not None:
+                c3 = c3 * moved(edges, phase, (c3.shape[2], c3.shape[3])) + c3
+            quarters.append(enlarge(self.heatmap3(c3), 4, phase.pixels, size))
+        return torch.stack(halves).mean(dim=0), torch.stack(quarters).mean(dim=0)
 
 
 def check_images(images: Tensor) -> None:

@@ -43,15 +43,15 @@ class MapsForm(nn.Module):
         features = torch.cat([F.avg_pool2d(c1[:, :, 1:, 1:], 2, stride=4), F.avg_pool2d(c2, 2), c3, coarse], dim=1)
         edges = torch.sigmoid(model.conv_edg(features))
         guided = model.architecture.attention != "off"
-        logits = model.heatmap1(c1) * model.fuse_weight_1
-        weighted = c3 * edges + c3 if guided else c3
-        for heat, weight, factor in (
-            (model.heatmap2(c2), model.fuse_weight_2, 2.0),
-            (model.heatmap3(weighted), model.fuse_weight_3, 4.0),
-            (model.heatmap4(c4), model.fuse_weight_4, 8.0),
-        ):
-            resized = F.interpolate(heat * weight, scale_factor=factor, mode="bilinear", align_corners=False)
-            logits = logits + resized
+        half = F.interpolate(model.heatmap2(c2), scale_factor=2.0, mode="bilinear", align_corners=False)
+        quarter = model.heatmap3(c3 * edges + c3 if guided else c3)
+        quarter = F.interpolate(quarter, scale_factor=4.0, mode="bilinear", align_corners=False)
+        if model.architecture.phases > 1:
+            half, quarter = model.average_phases(c1, c2, edges if guided else None, half, quarter)
+        eighth = F.interpolate(model.heatmap4(c4), scale_factor=8.0, mode="bilinear", align_corners=False)
+        weights = (model.fuse_weight_1, model.fuse_weight_2, model.fuse_weight_3, model.fuse_weight_4)
+        heats = (model.heatmap1(c1), half, quarter, eighth)
+        logits = torch.stack([heat * weight for heat, weight in zip(heats, weights, strict=True)]).sum(dim=0)
         if guided:
             features = model.egde_module(features * edges, features)
         attention = F.softplus(model.scalemap(features.mean(dim=1, keepdim=True)))

@@ -9,10 +9,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from samfeat_hloc.calibration import LAYERS, Ranges
-from samfeat_hloc.inference_stages import Guidance, Levels, Stages
+from samfeat_hloc.inference_guidance import Guidance
+from samfeat_hloc.inference_stages import Levels, Stages
 from samfeat_hloc.model import EdgeAttention, SAMFeat, resize
 from samfeat_hloc.quantized_ops import (
     QuantizedConvolution,
@@ -57,6 +59,11 @@ class QuantizedStages(Stages):
 
     def _halve(self, maps: Tensor) -> Tensor:
         return halve_by_maximum(maps)
+
+    def _halve_moved(self, maps: Tensor, shift: int, above: bool = True) -> Tensor:
+        height, width = maps.shape[2:]
+        top = shift if above else 0
+        return halve_by_maximum(F.pad(maps, (shift, (width + shift) % 2, top, (height + top) % 2)))  # 0 is the least
 
     def _shrink(self, c1: Tensor) -> Tensor:
         height, width = c1.shape[2:]

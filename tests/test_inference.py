@@ -20,7 +20,7 @@ from samfeat_hloc.model import Architecture, SAMFeat
 from samfeat_hloc.sampling import sample
 
 
-def network(**switches: str) -> SAMFeat:
+def network(**switches: str | int) -> SAMFeat:
     torch.manual_seed(0)
     model = SAMFeat(Architecture(**switches)).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
@@ -42,10 +42,16 @@ def corners_and_inside(width: int, height: int) -> torch.Tensor:
     return torch.cat([edges, inside])
 
 
-@pytest.mark.parametrize("attention", ["released", "rows", "pixels", "off"])
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 96, 64), (2, 64, 88), (1, 97, 131), (1, 66, 68)])
-def test_maps_and_descriptors_equal_the_trained_form(attention: str, batch: int, height: int, width: int) -> None:
-    model = network(attention=attention)
+SWITCHES = [*((way, 1) for way in ("released", "rows", "pixels", "off")), ("rows", 2), ("rows", 4), ("off", 4)]
+SHAPES = [(1, 96, 64), (2, 64, 88), (1, 97, 131), (1, 66, 68), (1, 99, 33)]
+
+
+@pytest.mark.parametrize(("attention", "phases"), SWITCHES)
+@pytest.mark.parametrize(("batch", "height", "width"), SHAPES)
+def test_maps_and_descriptors_equal_the_trained_form(
+    attention: str, phases: int, batch: int, height: int, width: int
+) -> None:
+    model = network(attention=attention, phases=phases)
     images, points = pictures(batch, height, width), corners_and_inside(width, height)
     with torch.inference_mode():
         expected = model(images)
@@ -75,9 +81,10 @@ def test_both_ways_to_describe_read_the_same(sampling: str, monkeypatch: pytest.
     assert len(fast.attend(maps, 0, points[:0], (80, 64))) == 0
 
 
+@pytest.mark.parametrize("phases", [1, 4])
 @pytest.mark.parametrize("rows", [4, 12, 32])
-def test_strips_do_not_show(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    fast, images = InferenceNetwork(network()), pictures(2, 72, 64)
+def test_strips_do_not_show(rows: int, phases: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, images = InferenceNetwork(network(phases=phases)), pictures(2, 72, 64)
     monkeypatch.setattr(stages, "STRIP_PIXELS", 10**9)
     whole = fast(images)
     monkeypatch.setattr(stages, "STRIP_PIXELS", rows * 2 * 64)

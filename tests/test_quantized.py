@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,8 +15,9 @@ from samfeat_hloc.checkpoints import load_weights
 from samfeat_hloc.errors import ConfigError
 from samfeat_hloc.extractors import get_extractor
 from samfeat_hloc.inference import InferenceNetwork
+from samfeat_hloc.inference_guidance import Guidance
 from samfeat_hloc.inference_ops import ThinHead
-from samfeat_hloc.inference_stages import Guidance
+from samfeat_hloc.inference_stages import Stages
 from samfeat_hloc.model import EdgeAttention
 from samfeat_hloc.precision import choose_runtime
 from samfeat_hloc.quantized_ops import (
@@ -25,7 +28,7 @@ from samfeat_hloc.quantized_ops import (
     halve_by_maximum,
     signed,
 )
-from samfeat_hloc.quantized_stages import QuantizedGuidance
+from samfeat_hloc.quantized_stages import QuantizedGuidance, QuantizedStages
 
 needs_bytes = pytest.mark.skipif(not cpu_multiplies_bytes(), reason="this CPU has no products of bytes")
 
@@ -42,6 +45,17 @@ def test_signed_bytes_and_maxima() -> None:
     assert torch.equal(signed(everything).int(), everything.int() - 128)
     some = maps(8, 11, 14)
     assert torch.equal(halve_by_maximum(some).float(), F.max_pool2d(some.float(), 2))
+
+
+@pytest.mark.parametrize("above", [True, False])
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize(("height", "width"), [(12, 16), (11, 14), (10, 9), (13, 15)])
+def test_maxima_on_a_moved_grid(height: int, width: int, shift: int, above: bool) -> None:
+    some = maps(8, height, width)
+    got = QuantizedStages._halve_moved(object(), some, shift, above)  # type: ignore[arg-type]
+    expected = Stages._halve_moved(object(), some.float(), shift, above)  # type: ignore[arg-type]
+    assert torch.equal(got.float(), expected)
+    assert got.is_contiguous(memory_format=torch.channels_last)
 
 
 @needs_bytes
@@ -122,9 +136,11 @@ def test_dead_leaves_and_ranges_are_the_same_each_time() -> None:
 
 
 @needs_bytes
+@pytest.mark.parametrize("phases", [1, 4])
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 96, 160), (2, 64, 88), (1, 97, 131), (1, 66, 68)])
-def test_the_network_in_bytes_is_near_the_float32_one(batch: int, height: int, width: int) -> None:
+def test_the_network_in_bytes_is_near_the_float32_one(batch: int, height: int, width: int, phases: int) -> None:
     model = load_weights().build()
+    model.architecture = replace(model.architecture, phases=phases)
     images = dead_leaves(batch, max(height, width), seed=5)[:, :, :height, :width] * 2 - 1
     points = torch.rand(80, 2) * torch.tensor([width - 1.0, height - 1.0])
     plain, quantized = InferenceNetwork(model), InferenceNetwork(model, quantized=True)

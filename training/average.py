@@ -22,8 +22,10 @@ from samfeat_hloc.digests import file_sha256
 from samfeat_hloc.errors import ConfigError, InputError, run_cli
 
 
-def average(first: str, second: str, share: float, output: Path | str, keep: Sequence[str] = ()) -> Path:
-    """Write the mean of two weights; metadata and refinement are the second's.
+def average(
+    first: str, second: str, share: float, output: Path | str, keep: Sequence[str] = (), phases: int | None = None
+) -> Path:
+    """Write the mean of two weights; metadata, refinement and phases are the second's.
 
     Args:
         first: shipped name or file, what the second was trained from.
@@ -31,15 +33,17 @@ def average(first: str, second: str, share: float, output: Path | str, keep: Seq
         share: of the second, between 0 and 2.
         output: file to write.
         keep: layers that are taken from the second as they are.
+        phases: that the result has in place of the second's, see `samfeat_hloc.phases`.
 
     Raises:
-        ConfigError: a share outside [0, 2], or a layer that there is not.
+        ConfigError: a share outside [0, 2], a layer that there is not, or another number of phases than there are.
         InputError: weights of different networks.
     """
     if not 0 <= share <= 2:
         raise ConfigError(f"share is {share}; expected a number between 0 and 2, above 1 beyond the second")
     before, after = load_weights(first), load_weights(second)
-    if before.architecture != replace(after.architecture, refinement=before.architecture.refinement):
+    mine = before.architecture
+    if mine != replace(after.architecture, refinement=mine.refinement, phases=mine.phases):  # no weight in these
         raise InputError(f"{first} has {before.architecture}, {second} {after.architecture}; expected one network")
     layers = {name: name.split(".")[0] for name in after.state}
     unknown = sorted(set(keep) - set(layers.values()))
@@ -53,6 +57,8 @@ def average(first: str, second: str, share: float, output: Path | str, keep: Seq
             for name, layer in layers.items()
         }
     )
+    if phases is not None:
+        model.architecture = replace(model.architecture, phases=phases)
     kept = {name: value for name, value in after.metadata.items() if name not in ("architecture", "validation")}
     parents = [[Path(name).name, file_sha256(find_weights(name))] for name in (first, second)]
     described = {"share": share, "of": parents} | ({"kept": list(keep)} if keep else {})
@@ -67,9 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("second")
     parser.add_argument("--share", type=float, default=0.5, help="of the second (0.5), at most 2")
     parser.add_argument("--keep", nargs="+", default=[], metavar="LAYER", help="taken from the second as they are")
+    parser.add_argument("--phases", type=int, help="of the result: 1, 2 or 4 (the second's)")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    print(average(options.first, options.second, options.share, options.output, options.keep))
+    print(average(options.first, options.second, options.share, options.output, options.keep, options.phases))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ class Trainer:
         self.output = Path(config.output)
         torch.manual_seed(config.seed)
         model = load_weights(config.weights).build().train() if config.weights else SAMFeat(config.architecture)
-        model.architecture = replace(model.architecture, refinement=config.architecture.refinement)  # no weight in it
+        refinement, phases = config.architecture.refinement, config.architecture.phases
+        model.architecture = replace(model.architecture, refinement=refinement, phases=phases)  # no weight in these
         if model.architecture != config.architecture:
             raise InputError(f"{config.weights} has {model.architecture}, the configuration {config.architecture}")
         self.model = runtime.prepare(model)

@@ -16,6 +16,7 @@ from samfeat_hloc.inference_stages import InferenceMaps
 from samfeat_hloc.keypoints import Keypoints, detect, refine
 from samfeat_hloc.looks import LOOKS, Look, as_given, mean_logits, show
 from samfeat_hloc.model import MIN_SIDE
+from samfeat_hloc.phases import CHOICES
 from samfeat_hloc.precision import Precision, Runtime, choose_runtime
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class SAMFeatConf:
         border: keypoints nearer to the image's border are dropped, pixels.
         looks: how often the network looks at an image, mirrored and in other sizes; the mean of what it says is more
             accurate and takes its time: 2 to 5, see `samfeat_hloc.looks`. 1: once.
+        phases: grids of halves and quarters that keypoint scores are averaged over, 1, 2 or 4, see
+            `samfeat_hloc.phases`; None: as many as the weights say.
         subpixel: refine keypoints, in the way the weights were trained for.
         add_edges: add the edge map to the keypoint logits, as the released inference does.
         fit: how an image meets the network's strides. ``pad``: repeated border pixels up to a multiple of 8;
@@ -53,6 +56,7 @@ class SAMFeatConf:
     nms_rounds: int | None = 2
     border: int = 4
     looks: int = 1
+    phases: int | None = None
     subpixel: bool = True
     add_edges: bool = False
     fit: Literal["pad", "resize16"] = "pad"
@@ -73,6 +77,8 @@ class SAMFeatConf:
             raise ConfigError("subpixel needs border >= 1")
         if not 1 <= self.looks <= len(LOOKS):
             raise ConfigError(f"looks is {self.looks}; expected 1 to {len(LOOKS)}")
+        if self.phases is not None and self.phases not in CHOICES:
+            raise ConfigError(f"phases is {self.phases}; expected one of {', '.join(map(str, CHOICES))}, or None")
         if self.precision == "int8" and self.compile:
             raise ConfigError("compile and precision int8 exclude each other; give one of them")
         if self.resize_max is not None and self.resize_max < MIN_SIDE:
@@ -125,6 +131,8 @@ class SAMFeatExtractor(nn.Module):
         self.conf = conf or SAMFeatConf()
         self.runtime: Runtime = choose_runtime(self.conf.device, self.conf.precision)
         model = self.runtime.prepare(weights.build())
+        if self.conf.phases is not None:
+            model.architecture = replace(model.architecture, phases=self.conf.phases)
         self.network = InferenceNetwork(model, self.conf.compile, self.runtime.quantized)
         self.refinement = weights.architecture.refinement
         self.weights_sha256 = weights.sha256
