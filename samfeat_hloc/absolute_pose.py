@@ -4,14 +4,16 @@ The core that `localize_sfm` (files) and `Localizer` (memory) share:
 
 1. Correspondences that several retrieved images agree on come first: on South Building with SIFT 1 to 3 % of those with
    one vote are right, 6 to 14 % of those with two, 87 % with five by day. LO-RANSAC on these is seven times as fast,
-   and finds poses by night that it does not find among all. Only when that leaves doubt, all are tried.
+   and finds poses by night that it does not find among all. When that leaves doubt, each image's are tried by
+   themselves: where few images see the place, one may have a third of them right and all together a fiftieth. What
+   chance explains least is taken, and only when that leaves doubt, too, all are tried.
 2. The pose is refined on all correspondences near it, with a robust loss.
 3. It is a localization only when chance does not explain its inliers (`log10_false_alarms`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -32,6 +34,9 @@ from samfeat_hloc.scene import Scene
 Status: TypeAlias = Literal["localized", "too few matches", "not verified", "no retrieval", "unreadable"]
 STATUSES: tuple[Status, ...] = ("localized", "too few matches", "not verified", "no retrieval", "unreadable")
 
+Points: TypeAlias = tuple[FloatArray, FloatArray]
+"""(C, 2) in COLMAP's pixel coordinates and (C, 3) in metres, of C correspondences."""
+
 ERROR_STEPS = (1 / 6, 1 / 3, 2 / 3, 1.0)
 """Thresholds at which the evidence is weighed, as shares of `ransac_thresh`: 2, 4, 8 and 12 px by default."""
 
@@ -49,6 +54,7 @@ class PoseOptions:
         sure_log10_nfa: a pose from the agreed correspondences below this needs no second attempt.
         min_votes: retrieved images that must agree on a correspondence for the first attempt.
         max_num_trials: of each LO-RANSAC.
+        image_num_trials: of each on the correspondences of one image; 0: no image is tried by itself.
         confidence: that LO-RANSAC saw one sample without outliers.
         seed: of LO-RANSAC; the result depends on it and the matches alone.
     """
@@ -61,6 +67,7 @@ class PoseOptions:
     sure_log10_nfa: float = -60.0
     min_votes: int = 2
     max_num_trials: int = 10000
+    image_num_trials: int = 2000
     confidence: float = 0.99999
     seed: int = 0
 
@@ -125,7 +132,9 @@ def localize_from_matches(
         return PoseEstimate("too few matches", num_matches=found.num_matches)
     points2D = keypoints[found.keypoints]
     points3D = scene.xyz(found.points3D)
-    best = best_candidate(points2D, points3D, found.votes, camera, options)
+    known = ((matches[:, 0], ids[matches[:, 1]]) for matches, ids in matched)  # made when they are wanted
+    images = ((keypoints[mine[points >= 0]], scene.xyz(points[points >= 0])) for mine, points in known)
+    best = best_candidate(points2D, points3D, found.votes, camera, options, images)
     if best is None:
         return PoseEstimate("not verified", num_matches=found.num_matches)
     inliers = best.errors <= options.ransac_thresh
@@ -146,9 +155,15 @@ def localize_from_matches(
 
 
 def best_candidate(
-    points2D: FloatArray, points3D: FloatArray, votes: IntArray, camera: pycolmap.Camera, options: PoseOptions
+    points2D: FloatArray,
+    points3D: FloatArray,
+    votes: IntArray,
+    camera: pycolmap.Camera,
+    options: PoseOptions,
+    images: Iterable[Points] = (),
 ) -> Candidate | None:
-    """The pose that chance explains least, from the agreed correspondences or, when they leave doubt, from all.
+    """The pose that chance explains least: from the agreed correspondences; when they leave doubt, from those of each
+    image as well; when these do, too, from all.
 
     Args:
         points2D: (C, 2) in COLMAP's pixel coordinates.
@@ -156,44 +171,43 @@ def best_candidate(
         votes: (C,) number of images that say so.
         camera: intrinsics.
         options: thresholds, seed.
+        images: points2D and points3D of each image's correspondences.
 
     Returns:
         None when no attempt gave a pose.
     """
-    best: Candidate | None = None
+    everything = points2D, points3D
     agreed = votes >= options.min_votes
-    attempts = [agreed, np.ones(len(votes), bool)] if 0 < np.count_nonzero(agreed) < len(votes) else [votes > 0]
-    for chosen in attempts:
-        candidate = _attempt(points2D, points3D, chosen, camera, options)
-        if candidate is not None and (best is None or candidate.log10_nfa < best.log10_nfa):
-            best = candidate
-        if best is not None and best.log10_nfa <= options.sure_log10_nfa:
+    some_agree = 0 < np.count_nonzero(agreed) < len(votes)
+    rounds: tuple[tuple[Iterable[Points], int, int], ...] = (
+        ([(points2D[agreed], points3D[agreed])] if some_agree else [], MIN_POINTS, options.max_num_trials),
+        (images if options.image_num_trials else [], options.min_inliers, options.image_num_trials),
+        ([everything], MIN_POINTS, options.max_num_trials),
+    )
+    found: list[Candidate] = []
+    for chosen, least, trials in rounds:
+        attempts = (_attempt(one, everything, camera, options, trials) for one in chosen if len(one[0]) >= least)
+        found += [candidate for candidate in attempts if candidate is not None]
+        if any(candidate.log10_nfa <= options.sure_log10_nfa for candidate in found):
             break
-    return best
+    return min(found, key=lambda candidate: candidate.log10_nfa, default=None)
 
 
 def _attempt(
-    points2D: FloatArray,
-    points3D: FloatArray,
-    chosen: npt.NDArray[np.bool_],
-    camera: pycolmap.Camera,
-    options: PoseOptions,
+    chosen: Points, everything: Points, camera: pycolmap.Camera, options: PoseOptions, trials: int
 ) -> Candidate | None:
     """LO-RANSAC on the chosen correspondences, refinement and evidence on all."""
-    if np.count_nonzero(chosen) < MIN_POINTS:
-        return None
+    points2D, points3D = everything
     ransac = pycolmap.RANSACOptions(
         max_error=options.ransac_thresh,
         random_seed=options.seed,
-        max_num_trials=options.max_num_trials,
+        max_num_trials=trials,
         confidence=options.confidence,
         min_inlier_ratio=0.01,
         num_threads=1,
     )
     refinement = pycolmap.AbsolutePoseRefinementOptions(loss_function_scale=options.loss_scale)
-    found = pycolmap.estimate_absolute_pose(
-        points2D[chosen], points3D[chosen], camera, pycolmap.AbsolutePoseEstimationOptions(ransac=ransac)
-    )
+    found = pycolmap.estimate_absolute_pose(*chosen, camera, pycolmap.AbsolutePoseEstimationOptions(ransac=ransac))
     if found is None:
         return None
     cam_from_world = found["cam_from_world"]

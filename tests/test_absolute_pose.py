@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, pose_to_array, pycolmap
-from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, localize_from_matches
+from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, best_candidate, localize_from_matches
 from samfeat_hloc.correspondences import count_rows, count_votes, gather
 from samfeat_hloc.evaluation import pose_errors
 from samfeat_hloc.scene import Scene
@@ -108,3 +110,48 @@ def test_votes_are_those_of_the_plain_way(largest_id: int) -> None:
 def test_no_match_is_no_correspondence() -> None:
     assert len(gather([])) == 0
     assert len(gather([(np.zeros((2, 2), np.int32), np.array([-1]))])) == 0
+
+
+def one_image_in_thirty(image_num_trials: int) -> PoseEstimate:
+    """One retrieved image shows the place, with a third of its matches right; the others show none of it."""
+    rng = np.random.default_rng(7)
+    points = make_points(1500, rng)
+    in_camera = POSE * points
+    xy = np.asarray(CAMERA.img_from_cam(in_camera))
+    inside = np.flatnonzero(((xy > 0) & (xy < [WIDTH, HEIGHT])).all(axis=1) & (in_camera[:, 2] > 0))
+    scene, ids = make_scene(points)
+    right, clutter = inside[:70], 6000
+    keypoints = np.concatenate(
+        [xy[right] + rng.normal(0, 0.5, (len(right), 2)), rng.uniform(0, [WIDTH, HEIGHT], (clutter, 2))]
+    )
+    matched = []
+    for image, false in enumerate(np.array_split(np.arange(len(right), len(keypoints)), 30)):
+        index = np.concatenate([np.arange(len(right)), false]) if image == 17 else false
+        observed = rng.choice(ids, len(index))
+        shown = index < len(right)
+        observed[shown] = ids[right[index[shown]]]
+        matched.append((np.column_stack([index, np.arange(len(index))]), observed))
+    return localize_from_matches(keypoints, matched, scene, CAMERA, PoseOptions(image_num_trials=image_num_trials))
+
+
+def test_one_image_that_shows_the_place_is_enough() -> None:
+    assert one_image_in_thirty(image_num_trials=0).status == "not verified"
+    found = one_image_in_thirty(image_num_trials=PoseOptions.image_num_trials)
+    assert found.status == "localized" and found.pose is not None
+    t_m, r_deg = pose_errors(found.pose, pose_to_array(POSE))
+    assert t_m < 0.05 and r_deg < 0.3
+    assert found.num_inliers >= 63
+
+
+def test_images_are_tried_only_when_the_agreed_correspondences_leave_doubt() -> None:
+    def images() -> Iterator[tuple[FloatArray, FloatArray]]:
+        raise AssertionError("no image is wanted")
+        yield
+
+    rng = np.random.default_rng(1)
+    points = make_points(300, rng)
+    points = points[np.isfinite(points).all(axis=1) & ((POSE * points)[:, 2] > 0)]
+    points2D = np.asarray(CAMERA.img_from_cam(POSE * points))
+    votes = np.where(np.arange(len(points)) % 2, 2, 1)
+    found = best_candidate(points2D, points, votes, CAMERA, PoseOptions(), images())
+    assert found is not None and found.log10_nfa < PoseOptions.sure_log10_nfa
