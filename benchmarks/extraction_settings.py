@@ -19,6 +19,7 @@ from samfeat_hloc.extractors import Extractor, get_extractor
 from samfeat_hloc.extractors.samfeat import SAMFeatConf
 from samfeat_hloc.formats.features import Features
 from samfeat_hloc.keypoints import detect, refine
+from samfeat_hloc.phases import CHOICES
 from samfeat_hloc.sampling import sample
 
 
@@ -78,11 +79,8 @@ class Plain(Extractor):
         return points, found.scores, F.normalize(descriptors, dim=-1), attention[:, 0]
 
 
-def _inference(place: Place, precision: str, compiled: bool = False) -> Extractor:
-    return get_extractor(
-        "samfeat", weights=place.weights, max_keypoints=place.max_keypoints, precision=precision, compile=compiled,
-        device="cpu",
-    )  # fmt: skip
+def _inference(place: Place, name: str = "samfeat", **conf: Any) -> Extractor:
+    return get_extractor(name, weights=place.weights, max_keypoints=place.max_keypoints, device="cpu", **conf)
 
 
 def _onnx(place: Place) -> Extractor:
@@ -102,8 +100,12 @@ SETTINGS: dict[str, Callable[[Place], Any]] = {
     "inference float32": partial(_inference, precision="float32"),
     "inference bfloat16": partial(_inference, precision="bfloat16"),
     "inference int8": partial(_inference, precision="int8"),
-    "compiled float32": partial(_inference, precision="float32", compiled=True),
-    "compiled bfloat16": partial(_inference, precision="bfloat16", compiled=True),
+    "compiled float32": partial(_inference, precision="float32", compile=True),
+    "compiled bfloat16": partial(_inference, precision="bfloat16", compile=True),
     "onnxruntime float32": _onnx,
+    **{f"inference float32, phases {n}": partial(_inference, precision="float32", phases=n) for n in CHOICES},
+    "inference float32, five looks": partial(_inference, name="samfeat-looks", precision="float32"),
 }
 """Name -> maker. *plain* is the trained network's forward pass, *inference* the form that the extractor runs."""
+MAIN = tuple(SETTINGS)[:9]
+"""What is compared when nothing is said."""

@@ -29,7 +29,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.extraction_loops import LOOPS
-from benchmarks.extraction_settings import BASELINE, SETTINGS, Place
+from benchmarks.extraction_settings import BASELINE, MAIN, SETTINGS, Place
 from benchmarks.matching_accuracy import matching_accuracy
 from pipelines.hpatches_protocol import find_sequences
 from samfeat_hloc.atomic import replace_file
@@ -144,7 +144,7 @@ def main(
     data: Path,
     output: Path | None = None,
     weights: str | None = None,
-    settings: Sequence[str] = tuple(SETTINGS),
+    settings: Sequence[str] = MAIN,
     loops: Sequence[str] = LOOPS,
     max_keypoints: int = 2048,
     rounds: int = 15,
@@ -207,7 +207,8 @@ def _cli() -> None:
     parser.add_argument("--data", type=Path, required=True, help="homography sequences in HPatches layout")
     parser.add_argument("--json", type=Path, help="write all figures here, and go on from it")
     parser.add_argument("--weights", help="name of shipped weights or a checkpoint; the shipped default")
-    parser.add_argument("--settings", nargs="*", default=list(SETTINGS), help="all of them; none: only the loops")
+    known = ", ".join(SETTINGS)
+    parser.add_argument("--settings", nargs="*", default=list(MAIN), help=f"of {known}; none: only the loops")
     parser.add_argument("--loops", nargs="*", default=list(LOOPS))
     parser.add_argument("--max-keypoints", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=15)

@@ -28,8 +28,8 @@ def replace_file(path: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; outputs follow the user's umask
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are private, and safetensors'; outputs follow the umask
         sync_file(temporary)
         temporary.replace(path)
     except BaseException:

@@ -14,7 +14,7 @@ from samfeat_hloc.model import Architecture, SAMFeat
 
 
 def test_safetensors_keep_state_and_architecture(tmp_path: Path) -> None:
-    model = SAMFeat(Architecture(attention="rows", sampling="exact"))
+    model = SAMFeat(Architecture(attention="rows", sampling="exact", phases=4))
     save_weights(tmp_path / "w.safetensors", model, {"steps": "7"})
     weights = load_weights(tmp_path / "w.safetensors")
     assert weights.architecture == model.architecture
@@ -22,6 +22,8 @@ def test_safetensors_keep_state_and_architecture(tmp_path: Path) -> None:
     assert len(weights.sha256) == 64
     assert all(torch.equal(weights.state[key], value) for key, value in model.state_dict().items())
     assert not weights.build().training
+    (tmp_path / "plain.txt").write_text("readable by whom the umask lets")
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
