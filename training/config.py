@@ -105,7 +105,10 @@ class TrainingConfig:
     output: str = "outputs/training"
     weights: str | None = None
     """Checkpoint to start from; None starts from scratch."""
-    architecture: Architecture = field(default_factory=lambda: Architecture(attention="rows", sampling="exact"))
+    architecture: Architecture = field(
+        default_factory=lambda: Architecture(attention="rows", sampling="exact", phases=4)
+    )
+    """Of the weights that are written; steps are taken with one phase, whatever it says."""
     losses: LossConfig = field(default_factory=LossConfig)
     steps: int = 1900
     pairs: int = 6

@@ -57,7 +57,7 @@ def photos_2() -> TrainingConfig:
     """The recipe of ``samfeat-photos-2``: goes on from the first weights with all losses and ours; docs/weights.md."""
     return TrainingConfig(
         weights="samfeat-photos-1",
-        architecture=Architecture(attention="rows", sampling="exact", refinement="soft"),
+        architecture=Architecture(attention="rows", sampling="exact", refinement="soft", phases=4),
         losses=LossConfig(positions="soft-argmax", ranking="matches"),
         steps=1450,
         learning_rate=5e-4,

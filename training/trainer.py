@@ -51,8 +51,9 @@ class Trainer:
         if model.architecture != config.architecture:
             raise InputError(f"{config.weights} has {model.architecture}, the configuration {config.architecture}")
         self.model = runtime.prepare(model)
-        self.network = torch.compile(self.model) if config.compile else self.model
         self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.model.architecture = replace(config.architecture, phases=1)  # crops lie anywhere, and teach every phase
+        self.network = torch.compile(self.model) if config.compile else self.model
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )

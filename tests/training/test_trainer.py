@@ -48,6 +48,18 @@ def test_every_variant_trains(config: TrainingConfig, variant: dict[str, str]) -
     assert all(np.isfinite(list(line.values())).all() for line in log(config))
 
 
+def test_steps_take_one_phase_and_the_weights_have_those_of_the_configuration(config: TrainingConfig) -> None:
+    written = {}
+    for phases in (1, 4):
+        run = replace(config, steps=2, architecture=replace(config.architecture, phases=phases))
+        run = replace(run, output=f"{config.output}-{phases}")
+        written[phases] = load_weights(Trainer(run, runtime()).run()), log(run)
+    (one, losses_of_one), (four, losses_of_four) = written.values()
+    assert (one.architecture.phases, four.architecture.phases) == (1, 4)
+    assert losses_of_one == losses_of_four
+    assert all(torch.equal(value, four.state[name]) for name, value in one.state.items())
+
+
 @pytest.mark.parametrize("loss", ["relations", "groups"])
 @pytest.mark.parametrize("attention", ["held", "learned"])
 def test_who_moves_the_attention(config: TrainingConfig, loss: str, attention: str) -> None:
