@@ -108,18 +108,25 @@ class Stages:
     def _levels(self, images: Tensor, quarter: tuple[int, int]) -> Levels:
         size = (images.shape[2], images.shape[3])
         taps, c1, *pooled = self._full_resolution(images)
-        halved = [self._block(0, maps) for maps in pooled]
-        c2 = halved[0]
+        c2 = self._block(0, pooled.pop(0))
         c3 = self._block(1, self._halve(c2))
-        c4 = self._block(2, self._halve(c3))
         half = resize(self.heads[1](c2), size)
-        if len(halved) > 1:
-            half = (half + enlarge(self.heads[1](halved[1]), 2, 1, size)) / 2
-        moved_c3 = [self._block(1, self._halve_moved(halved[phase.first], phase.second)) for phase in self.phases]
-        others = [(phase, self._values(maps, "conv3b")) for phase, maps in zip(self.phases, moved_c3, strict=True)]
+        others = self._others(c2, 0)
+        c2 = self._resized(c2, "conv2b", quarter)
+        if pooled:
+            moved_c2 = self._block(0, pooled.pop(0))
+            half = (half + enlarge(self.heads[1](moved_c2), 2, 1, size)) / 2
+            others += self._others(moved_c2, 1)
+            del moved_c2
+        c4 = self._block(2, self._halve(c3))
         top = self._values(c4, "conv4b") + self.student[1](self.student[0](c4))
-        c2, c3 = self._resized(c2, "conv2b", quarter), self._values(c3, "conv3b")
-        return Levels(taps, half, c1, c2, c3, top, others)
+        return Levels(taps, half, c1, c2, self._values(c3, "conv3b"), top, others)
+
+    def _others(self, c2: Tensor, first: int) -> list[tuple[Phase, Tensor]]:
+        """c3 of the phases, but for the first of all, that begin with this grid of halves."""
+        phases = [phase for phase in self.phases if phase.first == first]
+        maps = (self._block(1, self._halve_moved(c2, phase.second)) for phase in phases)
+        return [(phase, self._values(c3, "conv3b")) for phase, c3 in zip(phases, maps, strict=True)]
 
     def _block(self, index: int, maps: Tensor) -> Tensor:
         first, second = self.middle[index]
@@ -145,7 +152,11 @@ class Stages:
         if self.plain or height % 4 or width % 4:
             rows = height
         parts = [self._strip(images, top, min(top + rows, height)) for top in range(0, height, rows)]
-        return parts[0] if len(parts) == 1 else tuple(torch.cat(part, dim=2) for part in zip(*parts, strict=True))
+        if len(parts) == 1:
+            return parts[0]
+        strips = [list(part) for part in zip(*parts, strict=True)]
+        del parts  # each is given back once it is joined
+        return tuple(torch.cat(strips.pop(0), dim=2) for _ in range(len(strips)))
 
     def _strip(self, images: Tensor, top: int, bottom: int) -> tuple[Tensor, ...]:
         height = images.shape[2]
