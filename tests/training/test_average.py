@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_between_the_two(two: list[str], tmp_path: Path) -> None:
     ]
 
 
+def test_phases_hold_no_weight(two: list[str], tmp_path: Path) -> None:
+    first, second = (load_weights(name) for name in two)
+    four = average(*two, 0.5, tmp_path / "four.safetensors", phases=4)
+    assert load_weights(four).architecture == replace(second.architecture, phases=4)
+    mixed = load_weights(average(two[0], str(four), 0.5, tmp_path / "mixed.safetensors"))
+    assert mixed.architecture.phases == 4
+    for name, value in mixed.state.items():
+        torch.testing.assert_close(value, 0.75 * first.state[name] + 0.25 * second.state[name])
+
+
 def test_all_of_the_second(two: list[str], tmp_path: Path) -> None:
     found = load_weights(average(*two, 1.0, tmp_path / "mean.safetensors"))
     for name, value in load_weights(two[1]).state.items():
@@ -57,6 +68,8 @@ def test_beyond_the_second_but_for_a_layer(two: list[str], tmp_path: Path) -> No
 
 def test_what_is_refused(two: list[str], tmp_path: Path) -> None:
     output = tmp_path / "mean.safetensors"
+    with pytest.raises(ConfigError, match="phases is 3; expected one of 1, 2, 4"):
+        average(*two, 0.5, output, phases=3)
     with pytest.raises(ConfigError, match="share is"):
         average(*two, 2.5, output)
     with pytest.raises(ConfigError, match="no layer conv_dse to keep; expected some of conv1a"):
