@@ -93,7 +93,7 @@ def _onnx(place: Place) -> Extractor:
 
 
 BASELINE = "plain float32"
-SETTINGS: dict[str, Callable[[Place], Any]] = {
+MAIN: dict[str, Callable[[Place], Any]] = {
     "plain float32 NCHW": partial(Plain, channels_last=False, dtype=torch.float32),
     BASELINE: partial(Plain, channels_last=True, dtype=torch.float32),
     "plain bfloat16": partial(Plain, channels_last=True, dtype=torch.bfloat16),
@@ -103,9 +103,12 @@ SETTINGS: dict[str, Callable[[Place], Any]] = {
     "compiled float32": partial(_inference, precision="float32", compile=True),
     "compiled bfloat16": partial(_inference, precision="bfloat16", compile=True),
     "onnxruntime float32": _onnx,
+}
+"""Name -> maker; what is compared when nothing is said. *plain* is the trained network's forward pass, *inference* the
+form that the extractor runs."""
+SETTINGS: dict[str, Callable[[Place], Any]] = {
+    **MAIN,
     **{f"inference float32, phases {n}": partial(_inference, precision="float32", phases=n) for n in CHOICES},
     "inference float32, five looks": partial(_inference, name="samfeat-looks", precision="float32"),
 }
-"""Name -> maker. *plain* is the trained network's forward pass, *inference* the form that the extractor runs."""
-MAIN = tuple(SETTINGS)[:9]
-"""What is compared when nothing is said."""
+"""All of them."""

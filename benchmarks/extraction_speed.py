@@ -144,7 +144,7 @@ def main(
     data: Path,
     output: Path | None = None,
     weights: str | None = None,
-    settings: Sequence[str] = MAIN,
+    settings: Sequence[str] = tuple(MAIN),
     loops: Sequence[str] = LOOPS,
     max_keypoints: int = 2048,
     rounds: int = 15,

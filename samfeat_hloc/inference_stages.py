@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from samfeat_hloc.inference_guidance import Guidance
 from samfeat_hloc.inference_ops import Convolution, ThinHead, onednn_fuses
 from samfeat_hloc.model import SAMFeat, resize
-from samfeat_hloc.phases import PHASES, Phase, enlarge, moved
+from samfeat_hloc.phases import PHASES, Phase, enlarge, halve, moved
 from samfeat_hloc.sampling import bilinear_taps
 
 STRIP_PIXELS = 20_480
@@ -179,8 +179,7 @@ class Stages:
         return F.max_pool2d(maps, 2)
 
     def _halve_moved(self, maps: Tensor, shift: int, above: bool = True) -> Tensor:
-        """`samfeat_hloc.phases.halve`; where nothing is `above`, rows are halved from the first on."""
-        return F.max_pool2d(maps, 2, padding=(shift if above else 0, shift), ceil_mode=True)
+        return halve(maps, shift, above)
 
     def _shrink(self, c1: Tensor) -> Tensor:
         height, width = c1.shape[2:]

@@ -33,12 +33,12 @@ CHOICES = (1, 2, 4)
 """Numbers of phases that treat the grids alike."""
 
 
-def halve(maps: Tensor, shift: int) -> Tensor:
+def halve(maps: Tensor, shift: int, above: bool = True) -> Tensor:
     """2x2 maxima of (B, C, h, w) on a grid moved up and left by `shift`, 0 or 1; cells at the border are cut.
 
-    Nothing is left out: odd sides, too, are covered whole.
+    Nothing is left out: odd sides, too, are covered whole. Where nothing is `above`, rows are halved from the first on.
     """
-    return F.max_pool2d(maps, 2, padding=shift, ceil_mode=True)
+    return F.max_pool2d(maps, 2, padding=(shift if above else 0, shift), ceil_mode=True)
 
 
 def enlarge(heat: Tensor, factor: int, shift: int, size: tuple[int, int]) -> Tensor:
