@@ -7,6 +7,7 @@ from typing import Literal
 
 from samfeat_hloc.errors import ConfigError
 from samfeat_hloc.model import Architecture
+from samfeat_hloc.phases import CHOICES
 from training.records import SourceConfig
 
 
@@ -108,7 +109,10 @@ class TrainingConfig:
     architecture: Architecture = field(
         default_factory=lambda: Architecture(attention="rows", sampling="exact", phases=4)
     )
-    """Of the weights that are written; steps are taken with one phase, whatever it says."""
+    """Of the weights that are written; steps are taken with `step_phases`, whatever it says."""
+    step_phases: int = 1
+    """Pixel phases that steps are taken with, see `samfeat_hloc.phases`: 1, since crops lie anywhere and teach every
+    phase, or those of the architecture, whose mean is then what is learned."""
     losses: LossConfig = field(default_factory=LossConfig)
     steps: int = 1900
     pairs: int = 6
@@ -157,6 +161,8 @@ class TrainingConfig:
         for name in positive:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; expected a positive number")
+        if self.step_phases not in CHOICES:
+            raise ConfigError(f"step_phases is {self.step_phases}; expected one of {', '.join(map(str, CHOICES))}")
         if self.size < 64 or self.size % 16:
             raise ConfigError(f"size is {self.size}; expected a multiple of 16, at least 64")
         if self.homography.tilt < 1:

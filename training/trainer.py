@@ -52,7 +52,7 @@ class Trainer:
             raise InputError(f"{config.weights} has {model.architecture}, the configuration {config.architecture}")
         self.model = runtime.prepare(model)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.model.architecture = replace(config.architecture, phases=1)  # crops lie anywhere, and teach every phase
+        self.model.architecture = replace(config.architecture, phases=config.step_phases)
         self.network = torch.compile(self.model) if config.compile else self.model
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay

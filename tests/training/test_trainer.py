@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from samfeat_hloc.checkpoints import load_weights
-from samfeat_hloc.errors import InputError
+from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.precision import choose_runtime
 from tests.training.runs import EVERY_LOSS, homography_sequence, log, runtime
 from training.config import LossConfig, TrainingConfig
@@ -46,6 +47,27 @@ def test_every_variant_trains(config: TrainingConfig, variant: dict[str, str]) -
     config = replace(config, steps=2, losses=LossConfig(**variant))  # type: ignore[arg-type]
     Trainer(config, runtime()).run()
     assert all(np.isfinite(list(line.values())).all() for line in log(config))
+
+
+def test_steps_are_taken_with_the_phases_they_are_told(config: TrainingConfig) -> None:
+    """The first step's detector loss is that of the mean over the phases, and nothing else of it differs."""
+    lines = {}
+    for phases in (1, 4):
+        run = replace(config, steps=1, log_every=1, step_phases=phases, output=f"{config.output}-{phases}")
+        trainer = Trainer(run, runtime())
+        batch = Feed(run, runtime().device, Team()).draw(0)
+        images = batch.images.flatten(0, 1) * 2 - 1
+        model = copy.deepcopy(trainer.model)
+        model.architecture = replace(config.architecture, phases=phases)
+        with torch.no_grad():
+            wanted = losses(model(images), batch, config.losses, config.architecture.sampling)
+        trainer.run()
+        (lines[phases],) = log(run)
+        assert lines[phases]["detector"] == pytest.approx(float(wanted["detector"]), rel=1e-3)
+    assert lines[1]["detector"] != pytest.approx(lines[4]["detector"], rel=1e-3)
+    assert lines[1]["descriptor"] == lines[4]["descriptor"]
+    with pytest.raises(ConfigError, match="step_phases is 3; expected one of 1, 2, 4"):
+        replace(config, step_phases=3)
 
 
 def test_steps_take_one_phase_and_the_weights_have_those_of_the_configuration(config: TrainingConfig) -> None:
