@@ -15,6 +15,18 @@ def smooth_photo(seed: int, height: int, width: int) -> np.ndarray:
     return (128 + 400 * noise).clip(0, 255).astype(np.uint8)
 
 
+def facade(seed: int, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) uint8: rectangles of random colours on a smooth ground."""
+    generator = np.random.default_rng(seed)
+    image = cv2.GaussianBlur(generator.normal(size=(height, width, 3)), (0, 0), 8) * 300 + 128
+    for _ in range(height * width // 600):
+        x, y = generator.integers(0, (width, height))
+        w, h = generator.integers(8, 30, 2)
+        image[y : y + h, x : x + w] = generator.integers(0, 255, 3)
+    image = cv2.GaussianBlur(image, (0, 0), 0.8).clip(0, 255)
+    return image.astype(np.uint8)
+
+
 def write_photos(folder: Path, count: int = 3, segmented: bool = False) -> Path:
     """Photographs of different sizes; segmented: each of four rectangles, in the layout of shared/data/bsds."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,17 @@ def relit(images: Tensor, seed: int = 0) -> Tensor:
     return Photometric(PhotometricConfig(1.0, 0.0, 1.0), torch.Generator().manual_seed(seed))._relight(images)
 
 
+def test_photometric_stays_in_range_and_strength_zero_changes_nothing() -> None:
+    images = torch.rand(8, 3, 48, 48)
+    changed = Photometric(PhotometricConfig(1.0, 0.5), torch.Generator().manual_seed(0))(images)
+    assert changed.shape == images.shape
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    assert not torch.equal(changed, images)
+    same = Photometric(PhotometricConfig(0.0, 0.0), torch.Generator().manual_seed(0))(images)
+    assert torch.equal(same, images)
+
+
 def test_surfaces_are_lit_by_themselves() -> None:
     """What is dark may become the brighter one, which no curve over the whole image can do; a wall stays one wall."""
     changed = relit(two_walls(40))
