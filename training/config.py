@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from samfeat_hloc.errors import ConfigError
@@ -184,3 +184,7 @@ class TrainingConfig:
             )
         if self.resident_views < 2:
             raise ConfigError(f"resident_views is {self.resident_views}; expected at least 2")
+
+    def unlabelled(self) -> TrainingConfig:
+        """The same photographs, crops and points, with no labeller and nothing that wants one."""
+        return replace(self, labeller=None, losses=replace(self.losses, detector="fused", imitation="off"))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -128,7 +127,7 @@ def whiten(name: str | None, config: TrainingConfig, batches: int, runtime: Runt
         raise ConfigError(f"batches is {batches}; expected at least 1")
     weights = load_weights(name)
     model = weights.build()
-    feed = Feed(replace(config, labeller=None), runtime.device, join_team())
+    feed = Feed(config.unlabelled(), runtime.device, join_team())
     covariance, matches = covariance_of_differences(weights.build(), feed, batches, runtime)
     fold(model, whitening(covariance))
     described = {"of": [Path(find_weights(name)).stem, file_sha256(find_weights(name))], "matches": matches}

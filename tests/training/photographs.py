@@ -45,3 +45,11 @@ def write_photos(folder: Path, count: int = 3, segmented: bool = False) -> Path:
             cv2.imwrite(str(folder / f"{index}_ucm.png"), ucm)
         cv2.imwrite(str(folder / f"{index}.png"), photo)
     return folder
+
+
+def write_facades(folder: Path, count: int = 3) -> Path:
+    """Photographs of rectangles, which have many corners."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        cv2.imwrite(str(folder / f"{index}.png"), facade(index, 220, 260))
+    return folder
