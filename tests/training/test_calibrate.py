@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from samfeat_hloc.errors import ConfigError, InputError
 from tests.training.photographs import facade, write_facades
 from tests.training.runs import runtime
 from training.calibrate import add, calibrate, constant_between, main
-from training.config import TrainingConfig
+from training.config import PhotometricConfig, TrainingConfig
 from training.presets import read_config
 from training.records import SourceConfig
 
@@ -73,6 +74,16 @@ def test_weights_that_are_less_sure_find_as_many_keypoints_again(
     lost, again, wanted = (samfeat_hloc.extract(image, weights=str(name)) for name in (unsure, path, WEIGHTS))
     assert len(lost.keypoints) < 0.9 * len(wanted.keypoints)
     assert len(again.keypoints) == pytest.approx(len(wanted.keypoints), rel=0.02)
+
+
+def test_crops_are_looked_at_as_they_are(config: TrainingConfig, tmp_path: Path) -> None:
+    """Other photometric changes, other weights to be like: the constant is that of the crops with none."""
+    constants = []
+    for photometric in (config.photometric, PhotometricConfig(1.5, night=1.0)):
+        changed = replace(config, photometric=photometric)
+        path = calibrate(WEIGHTS, "samfeat-photos-5", changed, 3, runtime(), tmp_path / "sure.safetensors")
+        constants.append(json.loads(load_weights(path).metadata["calibrated"])["constant"])
+    assert constants[0] == constants[1] != 0
 
 
 def test_command(config: TrainingConfig, unsure: Path, tmp_path: Path) -> None:
