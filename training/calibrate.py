@@ -1,6 +1,6 @@
 """Sets how sure a detector is: as many keypoints pass the extractor's threshold as with other weights.
 
-    python -m training.calibrate photos-9 --weights W --like samfeat-photos-8 --source kind=photos,path=DIR --output OUT
+    python -m training.calibrate photos-7 --weights W --like samfeat-photos-8 --source kind=photos,path=DIR --output OUT
 
 A detector that was taught the mean of what another says (``losses.detector=distilled``) ranks pixels well and is less
 sure of each, so that fewer pass a threshold. On a configuration's crops, with no photometric change, both detectors'
@@ -9,9 +9,7 @@ best pixels are put in order, and a constant is added to the logits: none change
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +26,10 @@ from samfeat_hloc.extractors.samfeat import SAMFeatConf
 from samfeat_hloc.keypoints import suppress
 from samfeat_hloc.model import SAMFeat
 from samfeat_hloc.precision import Runtime
+from training.batch_command import batch_parser, settings
 from training.config import PhotometricConfig, TrainingConfig
 from training.feed import Feed
 from training.team import join_team
-from training.train import configuration, training_runtime
 
 CONF = SAMFeatConf()
 LEAST = 100
@@ -122,20 +120,10 @@ def calibrate(
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="what gives the crops: a preset of training.train, or a JSON file")
-    parser.add_argument("--weights", help="shipped name or file; default: the shipped default")
+    parser = batch_parser(__doc__, 20)
     parser.add_argument("--like", required=True, help="shipped name or file of the weights to be like")
-    parser.add_argument("--source", action="append", default=[], metavar="KEY=VALUE,...", help="as of training.train")
-    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="likewise")
-    parser.add_argument("--batches", type=int, default=20, help="how many are looked at (20)")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--device", help="cpu, cuda, cuda:N; default: CUDA where there is one")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    config = configuration(options.config, options.source, str(options.output.parent), options.set)
-    runtime = training_runtime(options.device, options.precision)
+    config, runtime = settings(options)
     print(calibrate(options.weights, options.like, config, options.batches, runtime, options.output))
 
 

@@ -10,9 +10,7 @@ form and its speed.
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 from pathlib import Path
 
 import torch
@@ -28,10 +26,10 @@ from samfeat_hloc.errors import ConfigError, InputError, run_cli
 from samfeat_hloc.model import SAMFeat
 from samfeat_hloc.precision import Runtime
 from samfeat_hloc.sampling import sample
+from training.batch_command import batch_parser, settings
 from training.config import TrainingConfig
 from training.feed import Feed
 from training.team import join_team
-from training.train import configuration, training_runtime
 
 FLOOR = 0.01
 """Added to the eigenvalues, as a share of the largest: what hardly ever differs is not trusted without limit."""
@@ -139,19 +137,8 @@ def whiten(name: str | None, config: TrainingConfig, batches: int, runtime: Runt
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="what gives the batches: a preset of training.train, or a JSON file")
-    parser.add_argument("--weights", help="shipped name or file; default: the shipped default")
-    parser.add_argument("--source", action="append", default=[], metavar="KEY=VALUE,...", help="as of training.train")
-    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="likewise")
-    parser.add_argument("--batches", type=int, default=40, help="how many are looked at (40)")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--device", help="cpu, cuda, cuda:N; default: CUDA where there is one")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    config = configuration(options.config, options.source, str(options.output.parent), options.set)
-    runtime = training_runtime(options.device, options.precision)
+    options = batch_parser(__doc__, 40).parse_args(arguments)
+    config, runtime = settings(options)
     print(whiten(options.weights, config, options.batches, runtime, options.output))
 
 
