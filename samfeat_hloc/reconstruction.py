@@ -38,6 +38,7 @@ from samfeat_hloc.pair_graph import MAX_STEPS, set_aside_unconfirmed
 from samfeat_hloc.stage_folder import MAPPED_NAME, StageFolder
 from samfeat_hloc.triangulation import VIEWS_IN_MEMORY, match_signature, statistics_of
 from samfeat_hloc.two_view import View, accept_all, estimate_geometry
+from samfeat_hloc.weak_poses import keep_supported
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +169,7 @@ def main(
         if models and not mapped:
             if close_loops(stage.database, max(models, key=model_size)):
                 models = map_again(task)
+            keep_supported(models, task.models)
             mark_mapped(sfm_dir)
     if not models:
         raise NothingReconstructed(
