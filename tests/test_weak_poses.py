@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from samfeat_hloc import reconstruction
 from samfeat_hloc._pycolmap import pycolmap, read_model
+from samfeat_hloc.mappers import MappingTask
 from samfeat_hloc.weak_poses import LEAST_POINTS, keep_supported, let_go
 from tests.reconstructing import photographed_world, reconstruct
 
@@ -58,3 +60,20 @@ def test_two_photographs_stay(mapped: Path) -> None:
         model.deregister_frame(image.frame_id)
     forget(model, next(image.image_id for image in model.images.values() if image.has_pose), 3)
     assert let_go(model) == [] and model.num_reg_images() == 2
+
+
+def test_the_stage_does_it_between_mapping_and_the_last_adjustment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner, names = reconstruction.run_mapper, []
+
+    def forgetful(task: MappingTask) -> list[pycolmap.Reconstruction]:
+        models = inner(task)
+        names.append(forget(models[0], sorted(models[0].images)[0], 1))
+        return models
+
+    monkeypatch.setattr(reconstruction, "run_mapper", forgetful)
+    model = reconstruct(photographed_world(tmp_path / "world"), tmp_path / "sfm")
+    for found in (model, read_model(tmp_path / "sfm"), read_model(tmp_path / "sfm" / "models" / "0")):
+        assert names[0] not in {image.name for image in found.images.values() if image.has_pose}
+        assert found.num_reg_images() > 2
