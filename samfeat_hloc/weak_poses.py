@@ -21,16 +21,17 @@ LEAST_POINTS = 15
 def let_go(model: pycolmap.Reconstruction, least: int = LEAST_POINTS) -> list[str]:
     """Take the poses from photographs that see fewer points than this, in place; returns their names, sorted.
 
-    Without them others may see fewer points, and are looked at again. A model of two photographs stays as it is.
+    One at a time, the weakest first, for without it others see fewer points. Two photographs always stay.
     """
     names: list[str] = []
     while model.num_reg_images() > 2:
-        weak = [image for image in model.images.values() if image.has_pose and image.num_points3D < least]
-        if not weak:
+        weakest = min(
+            (image for image in model.images.values() if image.has_pose), key=lambda image: image.num_points3D
+        )
+        if weakest.num_points3D >= least:
             break
-        names += [image.name for image in weak]
-        for frame_id in {image.frame_id for image in weak}:
-            model.deregister_frame(frame_id)
+        names.append(weakest.name)
+        model.deregister_frame(weakest.frame_id)
     return sorted(names)
 
 

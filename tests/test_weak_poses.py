@@ -62,6 +62,11 @@ def test_two_photographs_stay(mapped: Path) -> None:
     assert let_go(model) == [] and model.num_reg_images() == 2
 
 
+def test_a_model_is_never_left_empty(mapped: Path) -> None:
+    model = read_model(mapped)
+    assert len(let_go(model, least=10**6)) == len(model.images) - 2 and model.num_reg_images() == 2
+
+
 def test_the_stage_does_it_between_mapping_and_the_last_adjustment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
