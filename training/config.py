@@ -140,6 +140,8 @@ class TrainingConfig:
     gradient_clip: float = 5.0
     ema: float = 0.998
     """Decay of the averaged weights, which are the ones exported; 0 exports the last."""
+    start_share: float = 0.0
+    """Part of `weights` in what is validated and exported, as `training.average` does it: fine-tuning forgets less."""
     homography: HomographyConfig = field(default_factory=HomographyConfig)
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
     seed: int = 0
@@ -167,6 +169,9 @@ class TrainingConfig:
             raise ConfigError(f"size is {self.size}; expected a multiple of 16, at least 64")
         if self.homography.tilt < 1:
             raise ConfigError(f"homography.tilt is {self.homography.tilt}; expected a stretch of at least 1")
+        if not 0 <= self.start_share < 1 or (self.start_share and not self.weights):
+            got = f"start_share is {self.start_share} with weights={self.weights}"
+            raise ConfigError(f"{got}; expected a part in [0, 1) of the weights that the run starts from")
         if not 0 < self.share <= 1:
             raise ConfigError(f"share is {self.share}; expected a part of the views, in (0, 1]")
         if not 0 < self.label_density <= 1 or self.label_radius < 1:

@@ -30,7 +30,7 @@ from training.team import Team
 from training.validation import matching_accuracy
 
 logger = logging.getLogger(__name__)
-UNCHANGING = ("output", "checkpoint_minutes", "tensorboard", "compile")
+UNCHANGING = ("output", "checkpoint_minutes", "tensorboard", "compile", "start_share")
 """What may differ when a run is resumed: nothing that is learned depends on it."""
 
 
@@ -52,6 +52,7 @@ class Trainer:
             raise InputError(f"{config.weights} has {model.architecture}, the configuration {config.architecture}")
         self.model = runtime.prepare(model)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.start = copy.deepcopy(self.average) if config.start_share else None
         self.model.architecture = replace(config.architecture, phases=config.step_phases)
         self.network = torch.compile(self.model) if config.compile else self.model
         self.optimizer = torch.optim.Adam(
@@ -155,13 +156,13 @@ class Trainer:
         if not logbook:
             return
         self._check_finite()
-        result = matching_accuracy(self.average, self.config.validation, self.runtime)
+        result = matching_accuracy(self.exported(), self.config.validation, self.runtime)
         logbook.write(self.step, "validation", result)
         logger.info("step %d: mean matching accuracy at 3 px %.3f", self.step, result["mma@3"])
         if logbook.shows_pictures:
             from training.pictures import batch_picture
 
-            logbook.picture(self.step, "maps", batch_picture(self.average, batch, self.runtime))
+            logbook.picture(self.step, "maps", batch_picture(self.exported(), batch, self.runtime))
         if self.best is None or result["mma@3"] > self.best:
             self.best = result["mma@3"]
             self._write(self.output / f"best{weights_suffix()}", result)
@@ -223,12 +224,21 @@ class Trainer:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
 
     def export(self) -> Path:
-        """Write the averaged weights."""
+        """Write the weights of `exported`."""
         path = self.output / f"weights{weights_suffix()}"
         if self.team.leads:
             self._write(path, {})
         self.team.wait()
         return path
+
+    def exported(self) -> SAMFeat:
+        """The network that is validated and written: the averaged weights, and of the start its ``start_share``."""
+        if self.start is None:
+            return self.average
+        model = copy.deepcopy(self.average)
+        for mean, first in zip(model.parameters(), self.start.parameters(), strict=True):
+            mean.lerp_(first, self.config.start_share)
+        return model
 
     def _write(self, path: Path, validation: dict[str, float]) -> None:
         metadata = {
@@ -238,4 +248,4 @@ class Trainer:
             "validation": json.dumps(validation),
             "torch": str(torch.__version__),
         }
-        save_weights(path, self.average, metadata)
+        save_weights(path, self.exported(), metadata)
