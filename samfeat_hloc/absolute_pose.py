@@ -39,6 +39,7 @@ Points: TypeAlias = tuple[FloatArray, FloatArray]
 
 ERROR_STEPS = (1 / 6, 1 / 3, 2 / 3, 1.0)
 """Thresholds at which the evidence is weighed, as shares of `ransac_thresh`: 2, 4, 8 and 12 px by default."""
+MAX_REFINEMENTS = 8
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class PoseOptions:
     sure_log10_nfa: float = -60.0
     min_votes: int = 2
     max_num_trials: int = 10000
-    image_num_trials: int = 2000
+    image_num_trials: int = 5000
     confidence: float = 0.99999
     seed: int = 0
 
@@ -211,14 +212,15 @@ def _attempt(
     if found is None:
         return None
     cam_from_world = found["cam_from_world"]
-    for _ in range(2):  # the second round refines on what is near the refined pose
+    refined_on = np.zeros(len(points2D), bool)
+    for _ in range(MAX_REFINEMENTS):  # each refines on what is near the refined pose, until that stays the same
         near = reprojection_errors(cam_from_world, points2D, points3D, camera) <= options.refine_thresh
-        if np.count_nonzero(near) < MIN_POINTS:
+        if np.count_nonzero(near) < MIN_POINTS or np.array_equal(near, refined_on):
             break
         refined = pycolmap.refine_absolute_pose(cam_from_world, points2D, points3D, near, camera, refinement)
         if refined is None:
             break
-        cam_from_world = refined["cam_from_world"]
+        cam_from_world, refined_on = refined["cam_from_world"], near
     errors = reprojection_errors(cam_from_world, points2D, points3D, camera)
     steps = [options.ransac_thresh * step for step in ERROR_STEPS]
     return Candidate(

@@ -17,7 +17,7 @@ from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from samfeat_hloc.model import Architecture, SAMFeat
 
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
-DEFAULT_WEIGHTS = "samfeat-photos-8"
+DEFAULT_WEIGHTS = "samfeat-photos-10"
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,23 @@ def test_too_few_matches(good: int, wrong: int) -> None:
     assert found.status == "too few matches" and found.pose is None
 
 
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_pose_from_a_corner_is_refined_until_what_is_near_it_stays_the_same(seed: int) -> None:
+    """Twelve agreed correspondences in one corner give a rough pose, and each refinement finds more that is near."""
+    rng = np.random.default_rng(seed)
+    points = make_points(2000, rng)
+    xy = np.asarray(CAMERA.img_from_cam(POSE * points))
+    inside = ((xy > 0) & (xy < [WIDTH, HEIGHT])).all(axis=1) & ((POSE * points)[:, 2] > 0)
+    points, xy = points[inside], xy[inside] + rng.normal(0, 2.5, (np.count_nonzero(inside), 2))
+    votes = np.ones(len(xy), np.int64)
+    votes[np.argsort(xy.sum(axis=1))[:12]] = 2
+    found = best_candidate(xy, points, votes, CAMERA, PoseOptions(sure_log10_nfa=0.0))
+    assert found is not None
+    assert np.count_nonzero(found.errors <= 6) > 0.9 * len(xy)
+    t_m, r_deg = pose_errors(pose_to_array(found.cam_from_world), pose_to_array(POSE))
+    assert t_m < 0.05 and r_deg < 0.3
+
+
 def test_the_same_result_every_time() -> None:
     first, second = problem(60, 800), problem(60, 800)
     assert first.pose is not None and second.pose is not None

@@ -1,6 +1,6 @@
 """Sets how sure a detector is: as many keypoints pass the extractor's threshold as with other weights.
 
-    python -m training.calibrate photos-7 --weights W --like samfeat-photos-8 --source kind=photos,path=DIR --output OUT
+    python -m training.calibrate photos-10 --weights W --like samfeat-photos-5 --source … --output OUT
 
 A detector that was taught the mean of what another says (``losses.detector=distilled``) ranks pixels well and is less
 sure of each, so that fewer pass a threshold. On a configuration's crops, with no photometric change, both detectors'

@@ -88,15 +88,16 @@ def test_crops_are_looked_at_as_they_are(config: TrainingConfig, tmp_path: Path)
 
 def test_command(config: TrainingConfig, unsure: Path, tmp_path: Path) -> None:
     """A preset with a labeller and a distilled detector gives the crops, too."""
-    assert read_config("photos-7").losses.detector == "distilled"
+    assert read_config("photos-10").losses.detector == "distilled"
     main([
-        "photos-7", "--weights", str(unsure), "--like", WEIGHTS, "--output", str(tmp_path / "out" / "sure.safetensors"),
+        "photos-10", "--weights", str(unsure), "--like", WEIGHTS,
+        "--output", str(tmp_path / "out" / "sure.safetensors"),
         "--source", f"kind=photos,path={config.sources[0].path}", "--batches", "6", "--device", "cpu",
         "--precision", "float32", "--set", "pairs=2", "size=128", "points=50",
     ])  # fmt: skip
     described = json.loads(load_weights(tmp_path / "out" / "sure.safetensors").metadata["calibrated"])
     assert described["constant"] == pytest.approx(0.7, abs=0.02)
-    assert (described["batches"], described["seed"]) == (6, read_config("photos-7").seed)
+    assert (described["batches"], described["seed"]) == (6, read_config("photos-10").seed)
 
 
 def test_bad_input(config: TrainingConfig, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from samfeat_hloc.checkpoints import DEFAULT_WEIGHTS, load_weights
 from samfeat_hloc.config import from_dict, to_dict
 from samfeat_hloc.errors import ConfigError
 from training.config import TrainingConfig
@@ -29,6 +31,15 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
 def test_every_preset_survives_json(name: str) -> None:
     preset = read_config(name)
     assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(preset)))) == preset
+
+
+def test_the_default_weights_are_what_the_preset_of_their_name_wrote() -> None:
+    weights, preset = load_weights(DEFAULT_WEIGHTS), read_config(DEFAULT_WEIGHTS.removeprefix("samfeat-"))
+    made = from_dict(TrainingConfig, json.loads(weights.metadata["training_config"]))
+    elsewhere = {"sources": (), "output": "", "checkpoint_minutes": 1.0}  # where and how often, not what is learned
+    assert replace(made, **elsewhere) == replace(preset, **elsewhere)
+    assert int(weights.metadata["steps"]) == preset.steps
+    assert not {"average", "whitened", "calibrated"} & weights.metadata.keys()  # and nothing was done to it since
 
 
 def test_a_file_changes_a_preset(tmp_path: Path) -> None:
