@@ -7,7 +7,7 @@ The core that `localize_sfm` (files) and `Localizer` (memory) share:
    and finds poses by night that it does not find among all. When that leaves doubt, each image's are tried by
    themselves: where few images see the place, one may have a third of them right and all together a fiftieth. What
    chance explains least is taken, and only when that leaves doubt, too, all are tried.
-2. The pose is refined on all correspondences near it, with a robust loss.
+2. The pose is refined on all correspondences near it, with a robust loss, until what is near stays the same.
 3. It is a localization only when chance does not explain its inliers (`log10_false_alarms`).
 """
 
@@ -40,6 +40,7 @@ Points: TypeAlias = tuple[FloatArray, FloatArray]
 ERROR_STEPS = (1 / 6, 1 / 3, 2 / 3, 1.0)
 """Thresholds at which the evidence is weighed, as shares of `ransac_thresh`: 2, 4, 8 and 12 px by default."""
 MAX_REFINEMENTS = 8
+"""Of one pose; most need two or three."""
 
 
 @dataclass(frozen=True)
