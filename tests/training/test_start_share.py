@@ -10,10 +10,12 @@ import torch
 
 from samfeat_hloc.checkpoints import load_weights
 from samfeat_hloc.errors import ConfigError
+from samfeat_hloc.model import SAMFeat
 from tests.training.runs import homography_sequence, runtime
 from training.average import average
 from training.config import TrainingConfig
 from training.trainer import Trainer
+from training.validation import matching_accuracy
 
 
 @pytest.fixture
@@ -52,11 +54,21 @@ def test_a_finished_run_is_written_with_another_part_and_takes_no_step(fine_tuni
     assert not same(half, end)
 
 
-def test_what_is_validated_is_what_is_written(fine_tuning: TrainingConfig, tmp_path: Path) -> None:
+def test_what_is_validated_is_what_is_written(
+    fine_tuning: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def accuracy(model: SAMFeat, *rest: object) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return matching_accuracy(model, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("training.trainer.matching_accuracy", accuracy)
     folder = homography_sequence(tmp_path / "sequences")
     config = replace(fine_tuning, start_share=0.9, validate_every=2, validation=(str(folder),))
-    end = Trainer(config, runtime()).run()
-    assert same(state(Path(config.output) / "best.safetensors"), state(end))
+    end = state(Trainer(config, runtime()).run())
+    assert len(seen) == 1 and same(end, seen[0])
+    assert same(end, state(Path(config.output) / "best.safetensors"))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
