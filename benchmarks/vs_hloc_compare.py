@@ -16,6 +16,7 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs, retrieved
 from samfeat_hloc.formats.poses import read_poses
 from samfeat_hloc.formats.queries import read_queries
+from samfeat_hloc.localization_inputs import matched_images
 from samfeat_hloc.scene import Scene
 
 
@@ -71,7 +72,7 @@ def compare_correspondences(files: Files, hloc: Path) -> dict[str, Any]:
     equal, errors_m, errors_deg = 0, [0.0], [0.0]
     with FeatureReader(files.features) as features, MatchReader(files.matches) as matches:
         for query in queries:
-            found = gather([(matches.read(query.name, n)[0], scene.observed(n)) for n in pairs[query.name]])
+            found = gather(matched_images(matches, query.name, pairs[query.name], scene))
             keypoints, points3D = stored[f"{query.name}|keypoints"], stored[f"{query.name}|points3D"]
             order = np.lexsort((points3D, keypoints))
             same = np.array_equal(found.keypoints, keypoints[order]) and np.array_equal(found.points3D, points3D[order])

@@ -86,7 +86,7 @@ def ours_localize(job: Job, plain: bool = False) -> Run:
     files = job.files
     return lambda: localize_sfm.main(
         files.model, files.queries, files.pairs_query, files.features, files.matches, job.output / "poses.txt",
-        config={"min_votes": 1, "image_num_trials": 0} if plain else None,
+        config={"min_votes": 1, "best_num_trials": 0} if plain else None,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs, retrieved
 from samfeat_hloc.formats.poses import read_poses
 from samfeat_hloc.formats.queries import read_queries
+from samfeat_hloc.localization_inputs import matched_images
 from samfeat_hloc.scene import Scene
 
 WITHIN_M = (0.05, 0.25)
@@ -77,7 +78,7 @@ def problems(files: Files, noise: float, seed: int = 0) -> tuple[Scene, list[Pro
             pose = truth.get(query.name.rsplit("/", 1)[-1])
             if pose is None:
                 continue
-            known = gather([(matches.read(query.name, n)[0], scene.observed(n)) for n in pairs[query.name]])
+            known = gather(matched_images(matches, query.name, pairs[query.name], scene))
             points2D = to_colmap(features.read_keypoints(query.name))
             added = round(len(known) * noise / (1 - noise))
             keypoints = np.concatenate([known.keypoints, rng.integers(0, len(points2D), added)])

@@ -4,9 +4,10 @@ The core that `localize_sfm` (files) and `Localizer` (memory) share:
 
 1. Correspondences that several retrieved images agree on come first: on South Building with SIFT 1 to 3 % of those with
    one vote are right, 6 to 14 % of those with two, 87 % with five by day. LO-RANSAC on these is seven times as fast,
-   and finds poses by night that it does not find among all. When that leaves doubt, each image's are tried by
-   themselves: where few images see the place, one may have a third of them right and all together a fiftieth. What
-   chance explains least is taken, and only when that leaves doubt, too, all are tried.
+   and finds poses by night that it does not find among all. When that leaves doubt, the best-scored of each image are
+   tried, with those of the images that see the same points and by themselves (`best_matches`): where few images see the
+   place, they may have a third of them right and all together a fiftieth. What chance explains least is taken, and only
+   when that is no localization, all are tried.
 2. The pose is refined on all correspondences near it, with a robust loss, until what is near stays the same.
 3. It is a localization only when chance does not explain its inliers (`log10_false_alarms`).
 """
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, pose_to_array, pycolmap
-from samfeat_hloc.correspondences import gather
+from samfeat_hloc.best_matches import best_groups
+from samfeat_hloc.correspondences import MatchedImage, gather
 from samfeat_hloc.pose_evidence import (
     MIN_POINTS,
     NO_EVIDENCE,
@@ -56,7 +58,9 @@ class PoseOptions:
         sure_log10_nfa: a pose from the agreed correspondences below this needs no second attempt.
         min_votes: retrieved images that must agree on a correspondence for the first attempt.
         max_num_trials: of each LO-RANSAC.
-        image_num_trials: of each on the correspondences of one image; 0: no image is tried by itself.
+        best_num_trials: of each on best-scored matches; 0: these are not tried.
+        best_share: of an image's matches that count as its best.
+        num_covisible: images whose best are tried together with an image's.
         confidence: that LO-RANSAC saw one sample without outliers.
         seed: of LO-RANSAC; the result depends on it and the matches alone.
     """
@@ -69,7 +73,9 @@ class PoseOptions:
     sure_log10_nfa: float = -60.0
     min_votes: int = 2
     max_num_trials: int = 10000
-    image_num_trials: int = 5000
+    best_num_trials: int = 2000
+    best_share: float = 0.25
+    num_covisible: int = 5
     confidence: float = 0.99999
     seed: int = 0
 
@@ -112,10 +118,14 @@ class Candidate:
     log10_nfa: float
     evidence: int
 
+    def passes(self, options: PoseOptions) -> bool:
+        """Whether it is a localization."""
+        return self.evidence >= options.min_inliers and self.log10_nfa <= options.max_log10_nfa
+
 
 def localize_from_matches(
     keypoints: FloatArray,
-    matched: Sequence[tuple[npt.NDArray[np.integer[Any]], IntArray]],
+    matched: Sequence[MatchedImage],
     scene: Scene,
     camera: pycolmap.Camera,
     options: PoseOptions,
@@ -124,7 +134,7 @@ def localize_from_matches(
 
     Args:
         keypoints: (N, 2) of the query in COLMAP's pixel coordinates.
-        matched: see `samfeat_hloc.correspondences.gather`.
+        matched: the retrieved images.
         scene: has the points' positions.
         camera: of the query; not refined.
         options: thresholds, gate, seed.
@@ -134,17 +144,14 @@ def localize_from_matches(
         return PoseEstimate("too few matches", num_matches=found.num_matches)
     points2D = keypoints[found.keypoints]
     points3D = scene.xyz(found.points3D)
-    known = ((matches[:, 0], ids[matches[:, 1]]) for matches, ids in matched)  # made when they are wanted
-    images = ((keypoints[mine[points >= 0]], scene.xyz(points[points >= 0])) for mine, points in known)
-    best = best_candidate(points2D, points3D, found.votes, camera, options, images)
+    groups = best_groups(matched, options.best_share, options.num_covisible, options.min_inliers)
+    best = best_candidate(points2D, points3D, found.votes, camera, options, groups)
     if best is None:
         return PoseEstimate("not verified", num_matches=found.num_matches)
     inliers = best.errors <= options.ransac_thresh
     near = best.errors <= options.refine_thresh
     covariance = pose_covariance(best.cam_from_world, points2D[near], points3D[near], camera, options.loss_scale)
-    verified = (
-        best.evidence >= options.min_inliers and best.log10_nfa <= options.max_log10_nfa and covariance is not None
-    )
+    verified = best.passes(options) and covariance is not None
     return PoseEstimate(
         "localized" if verified else "not verified",
         pose_to_array(best.cam_from_world) if verified else None,
@@ -162,10 +169,10 @@ def best_candidate(
     votes: IntArray,
     camera: pycolmap.Camera,
     options: PoseOptions,
-    images: Iterable[Points] = (),
+    groups: Iterable[IntArray] = (),
 ) -> Candidate | None:
-    """The pose that chance explains least: from the agreed correspondences; when they leave doubt, from those of each
-    image as well; when these do, too, from all.
+    """The pose that chance explains least: from the agreed correspondences; when they leave doubt, from groups of the
+    best-scored as well; when none of these is a localization, from all.
 
     Args:
         points2D: (C, 2) in COLMAP's pixel coordinates.
@@ -173,25 +180,25 @@ def best_candidate(
         votes: (C,) number of images that say so.
         camera: intrinsics.
         options: thresholds, seed.
-        images: points2D and points3D of each image's correspondences.
+        groups: indices of correspondences, taken only in doubt.
 
     Returns:
         None when no attempt gave a pose.
     """
-    everything = points2D, points3D
-    agreed = votes >= options.min_votes
-    some_agree = 0 < np.count_nonzero(agreed) < len(votes)
-    rounds: tuple[tuple[Iterable[Points], int, int], ...] = (
-        ([(points2D[agreed], points3D[agreed])] if some_agree else [], MIN_POINTS, options.max_num_trials),
-        (images if options.image_num_trials else [], options.min_inliers, options.image_num_trials),
-        ([everything], MIN_POINTS, options.max_num_trials),
-    )
+
+    def attempts(chosen: Iterable[IntArray | npt.NDArray[np.bool_]], trials: int) -> list[Candidate]:
+        samples = ((points2D[one], points3D[one]) for one in chosen)
+        tried = (_attempt(one, (points2D, points3D), camera, options, trials) for one in samples)
+        return [candidate for candidate in tried if candidate is not None]
+
     found: list[Candidate] = []
-    for chosen, least, trials in rounds:
-        attempts = (_attempt(one, everything, camera, options, trials) for one in chosen if len(one[0]) >= least)
-        found += [candidate for candidate in attempts if candidate is not None]
-        if any(candidate.log10_nfa <= options.sure_log10_nfa for candidate in found):
-            break
+    agreed = votes >= options.min_votes
+    if 0 < np.count_nonzero(agreed) < len(votes):
+        found += attempts([agreed], options.max_num_trials)
+    if options.best_num_trials and not any(one.log10_nfa <= options.sure_log10_nfa for one in found):
+        found += attempts(groups, options.best_num_trials)
+    if not any(one.passes(options) for one in found):
+        found += attempts([np.ones(len(votes), bool)], options.max_num_trials)
     return min(found, key=lambda candidate: candidate.log10_nfa, default=None)
 
 
@@ -199,6 +206,8 @@ def _attempt(
     chosen: Points, everything: Points, camera: pycolmap.Camera, options: PoseOptions, trials: int
 ) -> Candidate | None:
     """LO-RANSAC on the chosen correspondences, refinement and evidence on all."""
+    if len(chosen[0]) < MIN_POINTS:
+        return None
     points2D, points3D = everything
     ransac = pycolmap.RANSACOptions(
         max_error=options.ransac_thresh,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,20 +36,35 @@ class Correspondences:
         return len(self.keypoints)
 
 
-def gather(matched: Sequence[tuple[npt.NDArray[np.integer[Any]], IntArray]]) -> Correspondences:
-    """2D-3D correspondences of a query from its matches with several images.
+class MatchedImage(NamedTuple):
+    """A query's matches with one image of the map.
 
-    Args:
-        matched: for each image (M, 2) matches (query keypoint, image keypoint) and the (N,) 3D point ids of the image's
-            keypoints, -1 for none.
+    Attributes:
+        matches: (M, 2) indices of the query's and of the image's keypoints.
+        point3D_ids: (N,) id of the 3D point that each keypoint of the image observes, -1 for none.
+        scores: gives the (M,) scores of the matches, higher is better; called only when they are wanted.
     """
-    keypoints, points3D = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for matches, ids in matched:
-        points = ids[matches[:, 1]]
-        seen = points >= 0
-        keypoints.append(matches[seen, 0].astype(np.int64))
-        points3D.append(points[seen])
-    return count_votes(np.concatenate(keypoints), np.concatenate(points3D))
+
+    matches: npt.NDArray[np.integer[Any]]
+    point3D_ids: IntArray
+    scores: Callable[[], npt.NDArray[np.floating[Any]]]
+
+    def observing(self) -> npt.NDArray[np.bool_]:
+        """(M,) which matches are with a keypoint that observes a 3D point: C of them."""
+        seen: npt.NDArray[np.bool_] = self.point3D_ids[self.matches[:, 1]] >= 0
+        return seen
+
+    def correspondences(self) -> tuple[IntArray, IntArray]:
+        """(C,) indices of the query's keypoints and (C,) ids of 3D points."""
+        chosen = self.matches[self.observing()]
+        return chosen[:, 0].astype(np.int64), self.point3D_ids[chosen[:, 1]]
+
+
+def gather(matched: Sequence[MatchedImage]) -> Correspondences:
+    """2D-3D correspondences of a query from its matches with several images."""
+    parts = [image.correspondences() for image in matched] or [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    keypoints, points3D = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return count_votes(keypoints, points3D)
 
 
 def count_votes(keypoints: IntArray, points3D: IntArray) -> Correspondences:

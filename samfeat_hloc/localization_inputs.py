@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from samfeat_hloc._pycolmap import pycolmap
+from samfeat_hloc.correspondences import MatchedImage
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.formats.features import FeatureReader
 from samfeat_hloc.formats.journal import Journal
@@ -100,3 +105,18 @@ def open_journal(path: Path, settings: Mapping[str, Any], overwrite: bool) -> Jo
         f"{path} holds results made from other inputs (different: {', '.join(different)}); give another results file, "
         "or overwrite=True (--overwrite) to replace them"
     )
+
+
+def matched_images(matches: MatchReader, query: str, names: Sequence[str], scene: Scene) -> list[MatchedImage]:
+    """A query's matches with images of the map; their scores are read when they are asked for.
+
+    Raises:
+        InputError: a pair is not stored.
+    """
+
+    def scores(name: str) -> npt.NDArray[np.float32]:
+        return matches.read(query, name)[1]
+
+    return [
+        MatchedImage(matches.read_indices(query, name), scene.observed(name), partial(scores, name)) for name in names
+    ]

@@ -34,6 +34,7 @@ from samfeat_hloc.localization import Localization, QueryResult, write_csv, writ
 from samfeat_hloc.localization_inputs import (
     check_matches,
     digest,
+    matched_images,
     model_signature,
     open_journal,
     unreadable_queries,
@@ -128,17 +129,10 @@ def main(
                 estimate = PoseEstimate("no retrieval")
             else:
                 keypoints = to_colmap(feature_reader.read_keypoints(query.name))
+                camera = make_camera(query.camera)
                 groups = scene.clusters(used) if covisibility_clustering else [used]
-                estimates = [
-                    localize_from_matches(
-                        keypoints,
-                        [(match_reader.read_indices(query.name, name), scene.observed(name)) for name in group],
-                        scene,
-                        make_camera(query.camera),
-                        options,
-                    )
-                    for group in groups
-                ]
+                matched = (matched_images(match_reader, query.name, group, scene) for group in groups)
+                estimates = [localize_from_matches(keypoints, images, scene, camera, options) for images in matched]
                 estimate = min(estimates, key=lambda found: (found.pose is None, found.log10_nfa))
             spent = time.perf_counter() - start
             return QueryResult(query.name, estimate.status, tuple(used), left_out, estimate, spent)

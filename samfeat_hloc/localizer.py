@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from samfeat_hloc._pycolmap import FloatArray, IntArray, from_colmap, make_camera, pycolmap, read_model, to_colmap
 from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, Status, localize_from_matches
+from samfeat_hloc.correspondences import MatchedImage
 from samfeat_hloc.errors import InputError
 from samfeat_hloc.evaluation import rotation_matrix
 from samfeat_hloc.extractors import Extractor, extractor_signature, get_extractor
@@ -183,7 +184,10 @@ class Localizer:
         for begin in range(0, len(retrieved), MAX_STACKED):
             stored = [self._stored[name] for name in retrieved[begin : begin + MAX_STACKED]]
             found = self.matcher.match_many(first, [self.matcher.prepare(kept) for kept, _ in stored])
-            matched += [(matches.indices(), points) for matches, (_, points) in zip(found, stored, strict=True)]
+            matched += [
+                MatchedImage(matches.indices(), points, matches.scores)
+                for matches, (_, points) in zip(found, stored, strict=True)
+            ]
         return localize_from_matches(points2D, matched, self.scene, camera, self.options)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from samfeat_hloc import absolute_pose
 from samfeat_hloc._pycolmap import FloatArray, IntArray, pose_to_array, pycolmap
-from samfeat_hloc.absolute_pose import PoseEstimate, PoseOptions, best_candidate, localize_from_matches
-from samfeat_hloc.correspondences import count_rows, count_votes, gather
+from samfeat_hloc.absolute_pose import Candidate, PoseEstimate, PoseOptions, best_candidate, localize_from_matches
+from samfeat_hloc.correspondences import MatchedImage, count_rows, count_votes, gather
 from samfeat_hloc.evaluation import pose_errors
 from samfeat_hloc.scene import Scene
-from tests.world import CAMERA, HEIGHT, WIDTH, look_at, make_points
+from tests.world import CAMERA, HEIGHT, WIDTH, look_at, make_points, unscored
 
 POSE = look_at([1.0, 0.4, 0.5], [0.2, 0.1, 8])
 
@@ -40,7 +41,7 @@ def problem(good: int, wrong: int, seed: int = 0, images: int = 5, votes: int = 
         false = np.arange(good + image, good + wrong, images)
         index = np.concatenate([right, false])
         observed = np.concatenate([ids[chosen[right]], rng.choice(ids, len(false))])
-        matched.append((np.column_stack([index, np.arange(len(index))]), observed))
+        matched.append(unscored(np.column_stack([index, np.arange(len(index))]), observed))
     return localize_from_matches(keypoints, matched, scene, CAMERA, PoseOptions())
 
 
@@ -67,7 +68,7 @@ def test_scene_shrunk_into_a_cluster_of_keypoints_is_not_a_localization() -> Non
     rng = np.random.default_rng(0)
     scene, ids = make_scene(make_points(300, rng))
     keypoints = np.array([320, 240]) + rng.normal(0, 3, (200, 2))
-    matched = [(np.column_stack([np.arange(200), np.arange(200)]), rng.choice(ids, 200)) for _ in range(5)]
+    matched = [unscored(np.column_stack([np.arange(200)] * 2), rng.choice(ids, 200)) for _ in range(5)]
     assert localize_from_matches(keypoints, matched, scene, CAMERA, PoseOptions()).status == "not verified"
 
 
@@ -104,7 +105,7 @@ def test_the_same_result_every_time() -> None:
 def test_gather_counts_votes_and_drops_keypoints_without_point() -> None:
     observed = np.array([70, -1, 50])
     matches = [np.array([[4, 0], [2, 1], [1, 2]]), np.array([[4, 0], [1, 0]]), np.zeros((0, 2), int)]
-    found = gather([(rows, observed) for rows in matches])
+    found = gather([unscored(rows, observed) for rows in matches])
     assert found.keypoints.tolist() == [1, 1, 4]
     assert found.points3D.tolist() == [50, 70, 70]
     assert found.votes.tolist() == [1, 1, 2]
@@ -126,10 +127,10 @@ def test_votes_are_those_of_the_plain_way(largest_id: int) -> None:
 
 def test_no_match_is_no_correspondence() -> None:
     assert len(gather([])) == 0
-    assert len(gather([(np.zeros((2, 2), np.int32), np.array([-1]))])) == 0
+    assert len(gather([unscored(np.zeros((2, 2), np.int64), np.array([-1]))])) == 0
 
 
-def one_image_in_thirty(image_num_trials: int) -> PoseEstimate:
+def one_image_in_thirty(best_num_trials: int, scored: bool) -> PoseEstimate:
     """One retrieved image shows the place, with a third of its matches right; the others show none of it."""
     rng = np.random.default_rng(7)
     points = make_points(1500, rng)
@@ -147,22 +148,49 @@ def one_image_in_thirty(image_num_trials: int) -> PoseEstimate:
         observed = rng.choice(ids, len(index))
         shown = index < len(right)
         observed[shown] = ids[right[index[shown]]]
-        matched.append((np.column_stack([index, np.arange(len(index))]), observed))
-    return localize_from_matches(keypoints, matched, scene, CAMERA, PoseOptions(image_num_trials=image_num_trials))
+        scores = rng.uniform(0, 1, len(index)) + 0.3 * shown if scored else np.ones(len(index))
+        matched.append(MatchedImage(np.column_stack([index, np.arange(len(index))]), observed, lambda s=scores: s))
+    options = PoseOptions(best_num_trials=best_num_trials)
+    return localize_from_matches(keypoints, matched, scene, CAMERA, options)
 
 
-def test_one_image_that_shows_the_place_is_enough() -> None:
-    assert one_image_in_thirty(image_num_trials=0).status == "not verified"
-    found = one_image_in_thirty(image_num_trials=PoseOptions.image_num_trials)
+@pytest.mark.parametrize("scored", [False, True])
+def test_one_image_that_shows_the_place_is_enough(scored: bool) -> None:
+    assert one_image_in_thirty(0, scored).status == "not verified"
+    found = one_image_in_thirty(PoseOptions.best_num_trials, scored)
     assert found.status == "localized" and found.pose is not None
     t_m, r_deg = pose_errors(found.pose, pose_to_array(POSE))
     assert t_m < 0.05 and r_deg < 0.3
     assert found.num_inliers >= 63
 
 
-def test_images_are_tried_only_when_the_agreed_correspondences_leave_doubt() -> None:
-    def images() -> Iterator[tuple[FloatArray, FloatArray]]:
-        raise AssertionError("no image is wanted")
+@pytest.mark.parametrize(
+    ("agreed", "group", "expected"),
+    [(-61.0, -9.0, [4]), (-59.0, -7.0, [4, 5, 6]), (5.0, -8.0, [4, 5, 6]), (5.0, -7.0, [4, 5, 6, 10])],
+)
+def test_rounds_end_when_what_was_found_is_enough(
+    monkeypatch: pytest.MonkeyPatch, agreed: float, group: float, expected: list[int]
+) -> None:
+    """The agreed four, then groups of five and six, then all ten: until sure, after the groups until localized."""
+    log10_nfa = {4: agreed, 5: 7.0, 6: group, 10: -50.0}
+    tried = []
+
+    def attempt(chosen: tuple[FloatArray, FloatArray], *_: object) -> Candidate:
+        tried.append(len(chosen[0]))
+        return Candidate(pycolmap.Rigid3d(), np.zeros(10), log10_nfa[len(chosen[0])], evidence=20)
+
+    monkeypatch.setattr(absolute_pose, "_attempt", attempt)
+    votes = np.repeat([2, 1], [4, 6])
+    found = best_candidate(
+        np.zeros((10, 2)), np.zeros((10, 3)), votes, CAMERA, PoseOptions(), [np.arange(5), np.arange(6)]
+    )
+    assert tried == expected
+    assert found is not None and found.log10_nfa == min(log10_nfa[size] for size in expected)
+
+
+def test_the_best_scored_are_tried_only_when_the_agreed_correspondences_leave_doubt() -> None:
+    def groups() -> Iterator[IntArray]:
+        raise AssertionError("none is wanted")
         yield
 
     rng = np.random.default_rng(1)
@@ -170,5 +198,5 @@ def test_images_are_tried_only_when_the_agreed_correspondences_leave_doubt() -> 
     points = points[np.isfinite(points).all(axis=1) & ((POSE * points)[:, 2] > 0)]
     points2D = np.asarray(CAMERA.img_from_cam(POSE * points))
     votes = np.where(np.arange(len(points)) % 2, 2, 1)
-    found = best_candidate(points2D, points, votes, CAMERA, PoseOptions(), images())
+    found = best_candidate(points2D, points, votes, CAMERA, PoseOptions(), groups())
     assert found is not None and found.log10_nfa < PoseOptions.sure_log10_nfa

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from samfeat_hloc import match_features, triangulation
-from samfeat_hloc._pycolmap import from_colmap, pose_to_array, pycolmap
+from samfeat_hloc._pycolmap import IntArray, from_colmap, pose_to_array, pycolmap
+from samfeat_hloc.correspondences import MatchedImage
 from samfeat_hloc.formats.features import Features, FeatureWriter
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.formats.queries import Query, QueryCamera
@@ -146,3 +147,8 @@ def triangulate(world: World) -> pycolmap.Reconstruction:
 
 def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def unscored(matches: IntArray, point3D_ids: IntArray) -> MatchedImage:
+    """Matches as of a file without scores: `MatchReader.read` gives ones."""
+    return MatchedImage(matches, point3D_ids, lambda: np.ones(len(matches), np.float32))

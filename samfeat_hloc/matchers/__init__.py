@@ -41,6 +41,10 @@ class Matches:
         index0 = np.flatnonzero(self.matches0 >= 0).astype(np.int32)
         return np.stack([index0, self.matches0[index0]], axis=1)
 
+    def scores(self) -> npt.NDArray[np.float16]:
+        """(M,) scores of these, as precise as `samfeat_hloc.formats.matches` stores them."""
+        return self.scores0[self.matches0 >= 0].astype(np.float16)
+
 
 class Matcher(Protocol):
     """Matches one image with several. Descriptors are prepared once an image, then used in any number of pairs.

@@ -9,12 +9,24 @@ import numpy as np
 import pytest
 
 from benchmarks import pose_estimation
-from benchmarks.pose_estimation import VARIANTS, Query, agreement, evidence, ours, plain, summary, table
+from benchmarks.pose_estimation import (
+    EACH_IMAGE,
+    SEEDS,
+    VARIANTS,
+    Query,
+    agreement,
+    evidence,
+    fine_by_seed,
+    ours,
+    plain,
+    summary,
+    table,
+)
 from samfeat_hloc._pycolmap import pose_to_array, pycolmap
 from samfeat_hloc.absolute_pose import PoseEstimate
 from samfeat_hloc.errors import run_cli
 from samfeat_hloc.scene import Scene
-from tests.world import CAMERA, HEIGHT, WIDTH, look_at, make_points
+from tests.world import CAMERA, HEIGHT, WIDTH, look_at, make_points, unscored
 
 POSE = look_at([1.0, 0.4, 0.5], [0.2, 0.1, 8])
 
@@ -32,7 +44,9 @@ def world() -> tuple[Scene, Query]:
     keypoints = np.concatenate([xy[inside] + rng.normal(0, 0.5, (60, 2)), clutter])
     rows = np.column_stack([np.arange(360), np.arange(360)])
     observed = np.concatenate([ids[inside], rng.choice(ids, 300)])
-    return Scene(model), Query(keypoints, [(rows, observed), (rows[:60], observed)], CAMERA, pose_to_array(POSE))
+    return Scene(model), Query(
+        keypoints, [unscored(rows, observed), unscored(rows[:60], observed)], CAMERA, pose_to_array(POSE)
+    )
 
 
 def test_every_variant_finds_a_clear_pose(world: tuple[Scene, Query]) -> None:
@@ -55,7 +69,7 @@ def test_a_crowded_place_is_called_localized_by_the_count_of_inliers_alone(world
     rng = np.random.default_rng(1)
     ids = np.array(sorted(scene.model.points3D))
     crowd = np.array([320, 240]) + rng.normal(0, 3, (200, 2))
-    matched = [(np.column_stack([np.arange(200), np.arange(200)]), rng.choice(ids, 200)) for _ in range(5)]
+    matched = [unscored(np.column_stack([np.arange(200)] * 2), rng.choice(ids, 200)) for _ in range(5)]
     crowded = Query(crowd, matched, CAMERA, query.truth)
     counted = [(plain(12.0)(crowded, scene), query.truth)]
     judged = [(ours()(crowded, scene), query.truth)]
@@ -78,8 +92,11 @@ def test_evidence_names_the_weakest_right_and_the_strongest_wrong_pose() -> None
 
 def test_table_has_a_row_for_every_variant(world: tuple[Scene, Query]) -> None:
     row = summary([(ours()(world[1], world[0]), world[1].truth)], 2.0)
-    text = table({"sift": {"day": {"variants": dict.fromkeys(VARIANTS, row)}}})
-    assert len(text.splitlines()) == 2 + len(VARIANTS)
+    counts = fine_by_seed([world[1]], world[0], EACH_IMAGE)
+    assert counts == [1] * SEEDS
+    text = table({"sift": {"day": {"variants": dict.fromkeys(VARIANTS, row), "fine_by_seed": {"each": counts}}}})
+    assert len(text.splitlines()) == 2 + len(VARIANTS) + 2
+    assert text.splitlines()[-1] == "day, each: fine with 8 seeds 1, 1, 1, 1, 1, 1, 1, 1"
     assert "| 1, 1, 0, 2.0 |" in text
 
 

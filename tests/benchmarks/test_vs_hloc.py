@@ -32,6 +32,7 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs, retrieved, write_pairs
 from samfeat_hloc.formats.poses import read_poses
 from samfeat_hloc.formats.queries import write_queries
+from samfeat_hloc.localization_inputs import matched_images
 from samfeat_hloc.scene import Scene, posed_images
 from tests.pipelines.wall import write_wall
 from tests.world import World, make_world, triangulate
@@ -155,7 +156,7 @@ def hlocs_correspondences(world: World, files: Files, path: Path, drop: int = 0)
     stored = {}
     with MatchReader(files.matches) as matches:
         for query in world.queries:
-            found = gather([(matches.read(query.name, n)[0], scene.observed(n)) for n in pairs[query.name]])
+            found = gather(matched_images(matches, query.name, pairs[query.name], scene))
             order = rng.permutation(len(found))[drop:]
             points2D = to_colmap(world.features_of[query.name].keypoints)
             stored[f"{query.name}|keypoints"] = found.keypoints[order]
