@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from pipelines.aachen_stages import Files
 from samfeat_hloc._pycolmap import (
@@ -51,6 +52,9 @@ FINE = (0.25, 2.0)
 COARSE = (5.0, 10.0)
 RIGHT_PX = 8.0
 MOST_VOTES = 5
+SHARES = (0.1, 0.25, 0.5, 1.0)
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,21 @@ def agreement(queries: list[Query], scene: Scene) -> dict[str, float]:
     return {str(n): round(float(hit[vote == n].mean()), 3) for n in range(1, MOST_VOTES + 1) if (vote == n).any()}
 
 
+def right_by_score(queries: list[Query], scene: Scene) -> dict[str, float]:
+    """Share of right correspondences among the best-scored tenth, quarter, half and all of each image's."""
+    right: dict[float, list[BoolArray]] = {share: [] for share in SHARES}
+    for query in queries:
+        for image in query.matched:
+            keypoints, points3D = image.correspondences()
+            errors = reprojection_errors(
+                pose_from_array(query.truth), query.keypoints[keypoints], scene.xyz(points3D), query.camera
+            )
+            hit = (errors <= RIGHT_PX)[np.argsort(-image.scores()[image.observing()], kind="stable")]
+            for share, hits in right.items():
+                hits.append(hit[: round(share * len(hit))])
+    return {str(share): round(float(np.concatenate(hits).mean()), 3) for share, hits in right.items() if hits}
+
+
 def evidence(found: list[tuple[PoseEstimate, FloatArray]]) -> dict[str, float | None]:
     """log10 of the expected false alarms: the weakest of the right poses, the strongest of the wrong ones."""
     right: list[float] = []
@@ -197,9 +216,13 @@ def measure(folder: Path, layout: AachenLayout) -> dict[str, Any]:
             start = time.process_time()
             found = [(estimate(query, scene), query.truth) for query in queries]
             rows[name] = summary(found, time.process_time() - start)
+        sure = [ours(best_num_trials=0)(query, scene).log10_nfa <= PoseOptions.sure_log10_nfa for query in queries]
+        doubtful = [query for query, known in zip(queries, sure, strict=True) if not known]
         ungated = ours(max_log10_nfa=98.0, min_inliers=1)
         figures[condition] = {
             "right_by_votes": agreement(queries, scene),
+            "right_by_score": right_by_score(queries, scene),
+            "in_doubt": {"queries": len(doubtful), "right_by_score": right_by_score(doubtful, scene)},
             "log10_false_alarms": evidence([(ungated(query, scene), query.truth) for query in queries]),
             "variants": rows,
             "fine_by_seed": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from benchmarks.pose_estimation import (
     fine_by_seed,
     ours,
     plain,
+    right_by_score,
     summary,
     table,
 )
@@ -61,6 +63,17 @@ def test_votes_tell_right_from_wrong(world: tuple[Scene, Query]) -> None:
     assert shares["2"] == 1.0
     assert shares["1"] < 0.1
     assert set(shares) == {"1", "2"}
+
+
+def test_scores_tell_right_from_wrong(world: tuple[Scene, Query]) -> None:
+    """The 60 right of the first image's 360 have the best scores; the second image has these alone."""
+    scene, query = world
+    scored = query.matched[0]._replace(scores=lambda: np.linspace(1, 0, 360))
+    shares = right_by_score([replace(query, matched=[scored])], scene)
+    assert shares["0.1"] == 1.0 and shares["0.25"] == pytest.approx(60 / 90, abs=0.05)
+    assert shares["0.5"] == pytest.approx(60 / 180, abs=0.05) and shares["1.0"] == pytest.approx(60 / 360, abs=0.05)
+    assert right_by_score([replace(query, matched=query.matched[1:])], scene)["1.0"] == 1.0
+    assert right_by_score([], scene) == {}
 
 
 def test_a_crowded_place_is_called_localized_by_the_count_of_inliers_alone(world: tuple[Scene, Query]) -> None:
