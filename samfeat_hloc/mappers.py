@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,32 +115,6 @@ def run_mapper(task: MappingTask) -> list[pycolmap.Reconstruction]:
     return [found[key] for key in sorted(found)]
 
 
-def map_again(task: MappingTask) -> list[pycolmap.Reconstruction]:
-    """Models for a database that got further pairs since `run_mapper` made FOLDER/models from it.
-
-    The incremental mapper goes on from its largest model: it triangulates and adjusts anew, and adds the photographs
-    that fit now. The others start again.
-
-    Returns:
-        the models, in COLMAP's order.
-    """
-    if task.mapper != "incremental":
-        return run_mapper(task)
-    models = {int(path.name): read_model(path) for path in task.models.iterdir()}
-    key = max(models, key=lambda key: model_size(models[key]))
-    task.options.constant_cameras = set(task.fixed_cameras)
-    task.options.snapshot_frames_freq = 0
-    with tempfile.TemporaryDirectory(dir=task.folder) as scratch, quiet(task.verbose):
-        found = pycolmap.incremental_mapping(
-            task.database, task.image_dir, scratch, options=task.options, input_path=task.models / str(key)
-        )
-    best = max(found.values(), key=model_size, default=models[key])
-    if model_size(best)[0] >= model_size(models[key])[0]:
-        models[key] = best
-        best.write_binary(task.models / str(key))
-    return [models[key] for key in sorted(models)]
-
-
 def copy_database(source: Path, target: Path) -> None:
     """Copy a COLMAP database, with what its write-ahead log holds; the copy is whole or absent."""
     with replace_file(target) as temporary:
@@ -194,7 +167,7 @@ def _global(task: MappingTask) -> dict[int, pycolmap.Reconstruction]:
     finally:
         for path in task.folder.glob("calibrated.db*"):
             path.unlink()
-    if _largest(found)[0] < _num_connected(task.database):
+    if _largest(found)[0] < num_connected(task.database):
         guessed = _map_globally(task, task.database)
         logger.info(
             "focal lengths from the pairs: %d photographs, %d points in the largest model; guessed ones: %d, %d",
@@ -224,7 +197,7 @@ def model_size(model: pycolmap.Reconstruction) -> tuple[int, int]:
     return model.num_reg_images(), model.num_points3D()
 
 
-def _num_connected(database: Path) -> int:
+def num_connected(database: Path) -> int:
     """Photographs with a verified pair."""
     with pycolmap.Database.open(database) as opened:
         pair_ids, inliers = opened.read_two_view_geometry_num_inliers()

@@ -30,8 +30,9 @@ from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import Pair, read_pairs, unique_pairs
 from samfeat_hloc.image_import import CAMERA_MODES, camera_mode_from, import_images
 from samfeat_hloc.loop_closing import close_loops
+from samfeat_hloc.map_further import add_lost, map_again
 from samfeat_hloc.mapped_models import is_mapped, mark_mapped, read_mapped
-from samfeat_hloc.mappers import MAPPERS, MappingTask, map_again, model_size, pipeline_options, run_mapper
+from samfeat_hloc.mappers import MAPPERS, MappingTask, model_size, pipeline_options, run_mapper
 from samfeat_hloc.mapping_inputs import camera_signature, take_database
 from samfeat_hloc.options import parse_options
 from samfeat_hloc.pair_graph import MAX_STEPS, set_aside_unconfirmed
@@ -170,6 +171,7 @@ def main(
             if close_loops(stage.database, max(models, key=model_size)):
                 models = map_again(task)
             keep_supported(models, task.models)
+            models = add_lost(task, models)
             mark_mapped(sfm_dir)
     if not models:
         raise NothingReconstructed(
