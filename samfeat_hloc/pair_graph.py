@@ -21,12 +21,12 @@ from samfeat_hloc._pycolmap import pycolmap
 
 logger = logging.getLogger(__name__)
 
-MAX_STEPS = 3
+MAX_STEPS = 2
 """Longest chain of confirmed pairs that a weaker pair may short-cut. Photographs with a view in common have a third
-that sees what both see, or nearly; see docs/reconstruction.md."""
+that sees what both see; see docs/reconstruction.md."""
 
-MOST = 0.5
-"""Share of a pair's matches that agree, from which it needs no confirmation."""
+MOST = 0.6
+"""Share of a pair's matches that agree, from which it needs no confirmation. Fronts that look alike reach a half."""
 
 TABLE = "samfeat_set_aside"
 IdPair = tuple[int, int]
