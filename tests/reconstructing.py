@@ -31,3 +31,11 @@ def reconstruct(world: World, sfm: Path, **options: object) -> pycolmap.Reconstr
 
 def centres(model: pycolmap.Reconstruction) -> dict[str, np.ndarray]:
     return {image.name: image.projection_center() for image in model.images.values() if image.has_pose}
+
+
+def worst_error(world: World, model: pycolmap.Reconstruction) -> float:
+    """Largest distance of a camera from its true place after similarity alignment."""
+    found = centres(model)
+    truth = np.stack([world.poses[name].inverse().translation for name in found])
+    aligned = pycolmap.estimate_sim3d(np.stack(list(found.values())), truth)
+    return float(np.linalg.norm([aligned * place for place in found.values()] - truth, axis=1).max())

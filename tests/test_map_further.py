@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from samfeat_hloc import map_further, reconstruction
@@ -14,7 +13,7 @@ from samfeat_hloc.map_further import add_lost
 from samfeat_hloc.mappers import MappingTask, pipeline_options
 from samfeat_hloc.stage_folder import DATABASE_NAME
 from samfeat_hloc.weak_poses import LEAST_POINTS
-from tests.reconstructing import centres, photographed_world, reconstruct
+from tests.reconstructing import centres, photographed_world, reconstruct, worst_error
 from tests.world import World
 
 
@@ -48,13 +47,6 @@ def task_of(folder: Path, world: World, mapper: str = "global") -> MappingTask:
         folder=folder,
         options=pipeline_options(mapper),
     )
-
-
-def worst_error(world: World, model: pycolmap.Reconstruction) -> float:
-    found = centres(model)
-    truth = np.stack([world.poses[name].inverse().translation for name in found])
-    aligned = pycolmap.estimate_sim3d(np.stack(list(found.values())), truth)
-    return float(np.linalg.norm([aligned * place for place in found.values()] - truth, axis=1).max())
 
 
 def test_a_lost_photograph_gets_its_place(

@@ -13,7 +13,7 @@ from samfeat_hloc._pycolmap import pycolmap, read_model
 from samfeat_hloc.errors import ConfigError, InputError
 from samfeat_hloc.formats.pairs import write_pairs
 from samfeat_hloc.stage_folder import DATABASE_NAME
-from tests.reconstructing import centres, photographed_world, reconstruct
+from tests.reconstructing import centres, photographed_world, reconstruct, worst_error
 from tests.world import HEIGHT, PARAMS, WIDTH, World
 
 
@@ -73,14 +73,6 @@ def known_cameras(names: list[str], focal: float = PARAMS[0]) -> dict[str, pycol
         camera.has_prior_focal_length = True
         made.append(camera)
     return {name: made[number % 2] for number, name in enumerate(names)}
-
-
-def worst_error(world: World, model: pycolmap.Reconstruction) -> float:
-    """Largest distance of a camera to its true place in metres, after similarity alignment."""
-    found = centres(model)
-    truth = np.stack([world.poses[name].inverse().translation for name in found])
-    aligned = pycolmap.estimate_sim3d(np.stack(list(found.values())), truth)
-    return float(np.linalg.norm([aligned * c for c in found.values()] - truth, axis=1).max())
 
 
 @pytest.mark.parametrize("mapper", ["incremental", "global", "hierarchical"])
