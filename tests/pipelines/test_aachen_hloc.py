@@ -29,6 +29,7 @@ from samfeat_hloc.errors import ConfigError, InputError, MissingDependencyError
 from samfeat_hloc.formats.matches import MatchReader
 from samfeat_hloc.formats.pairs import read_pairs, retrieved
 from samfeat_hloc.formats.poses import read_poses, write_poses
+from samfeat_hloc.localization_inputs import matched_images
 from samfeat_hloc.scene import Scene
 from tests.pipelines.wall import write_wall
 from tests.world import World, make_world, triangulate
@@ -113,7 +114,7 @@ def test_hlocs_logs_become_our_reports(world: World) -> None:
     logs: dict[str, Any] = {}
     with MatchReader(world.matches_query) as matches:
         for name in (solved, failed):
-            found = gather([(matches.read(name, other)[0], scene.observed(other)) for other in pairs[name]])
+            found = gather(matched_images(matches, name, pairs[name], scene))
             points2D = to_colmap(world.features_of[name].keypoints)[found.keypoints]
             inliers = np.arange(len(found)) % 3 > 0
             logs[name] = {
